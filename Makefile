@@ -1,0 +1,39 @@
+# make demo | test | lint | bench: each sets up .venv by itself and reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS ?= dev
+STAMP := $(VENV)/.installed-$(EXTRAS)
+
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := demo
+
+# uv is many times faster than pip: the system's if there is one, else one of our own inside .venv.
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || true
+	@if command -v uv >/dev/null 2>&1; then UV=uv; elif [ -x $(BIN)/uv ]; then UV=$(BIN)/uv; else UV=; fi; \
+	if [ -n "$$UV" ]; then $$UV pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]'; \
+	else $(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'; fi
+	@touch $@
+
+demo:
+	@$(MAKE) --no-print-directory EXTRAS=plot demo-run
+
+demo-run: $(STAMP)
+	@mkdir -p out
+	$(BIN)/darius generate examples/loops/loop_garzul.flac --bars 8 --out out/garzul_continued.wav --force --plot out/garzul_continued.png
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest --cov --cov-report=term
+
+bench: $(STAMP)
+	$(BIN)/darius bench
+
+clean:
+	rm -rf $(VENV) out dist build

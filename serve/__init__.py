@@ -1,0 +1,1 @@
+"""`darius serve`: the Quart application on Hypercorn. Arrives with the server; nothing is here yet."""
