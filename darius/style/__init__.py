@@ -1,0 +1,1 @@
+"""Style: text and audio to embeddings, mixtures and tokens."""
