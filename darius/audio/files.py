@@ -1,0 +1,242 @@
+"""Audio files in and out: loading that refuses bad input in one sentence, saving that never leaves half a file.
+
+Knows file formats by suffix; the WAV format itself is in `riff`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darius.audio import riff
+from darius.audio.waveform import Samples, Waveform
+from darius.errors import BadAudio, InvalidOption, OutputExists, OutputFailed
+
+MIN_SECONDS = 0.1
+MAX_SECONDS = 600.0
+RATES = (4_000, 384_000)
+MAX_CHANNELS = 8
+SILENCE = 1e-4
+"""A file whose loudest sample is below this (-80 dBFS) is silence."""
+LOUDEST = 100.0
+"""A float file beyond this (+40 dBFS) holds something else than audio."""
+
+_BLOCK = 1 << 16
+_SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
+_FORMATS = {".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+
+StrPath = str | os.PathLike[str]
+
+
+def load(path: StrPath, *, max_seconds: float = MAX_SECONDS) -> Waveform:
+    """Reads an audio file at its own rate and channels.
+
+    Raises:
+      BadAudio: the file is missing, a folder, unreadable, not audio, damaged, empty, silent, shorter than 0.1 s,
+        longer than `max_seconds` (judged by its header, before anything is read), or holds NaN or infinity.
+    """
+    path = Path(path)
+    _check_readable(path)
+    samples, rate = _read(path, max_seconds)
+    _check_samples(path.name, samples, rate)
+    return Waveform(samples, rate)
+
+
+def _check_readable(path: Path) -> None:
+    hint = "Give the path of an audio file (WAV, FLAC, OGG, MP3 or AIFF)."
+    try:
+        if path.is_dir():
+            raise BadAudio(f"'{path}' is a folder, not an audio file.", hint)
+        if not path.exists():
+            raise BadAudio(f"There is no file '{path}'.", hint)
+        if not path.is_file():
+            raise BadAudio(f"'{path}' is not a regular file.", hint)
+        if path.stat().st_size == 0:
+            raise BadAudio(f"'{path.name}' is empty (0 bytes).", "Export or download it again.")
+        with path.open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadAudio(f"'{path}' cannot be read: {reason}.", "Check its name and permissions.") from error
+
+
+def _read(path: Path, max_seconds: float) -> tuple[Samples, int]:
+    import soundfile
+
+    try:
+        # By descriptor: a name such as "loop.raw" would make soundfile ask for a format.
+        with path.open("rb") as handle, soundfile.SoundFile(handle.fileno(), closefd=False) as sound:
+            _check_header(path.name, sound, max_seconds)
+            return _read_blocks(sound, int(max_seconds * sound.samplerate)), int(sound.samplerate)
+    except soundfile.SoundFileError as error:
+        raise BadAudio(
+            f"'{path.name}' is not an audio file that Darius can read, or it is damaged.",
+            f"Convert it to WAV or FLAC, for example: ffmpeg -i '{path.name}' loop.wav",
+        ) from error
+
+
+def _check_header(name: str, sound: Any, max_seconds: float) -> None:
+    rate, channels, frames = sound.samplerate, sound.channels, sound.frames
+    if not RATES[0] <= rate <= RATES[1]:
+        raise BadAudio(f"'{name}' has a sample rate of {rate} Hz.", f"Use {RATES[0]} to {RATES[1]} Hz.")
+    if channels > MAX_CHANNELS:
+        raise BadAudio(f"'{name}' has {channels} channels.", "Mix it down to stereo first.")
+    if frames <= 0:
+        raise BadAudio(f"'{name}' holds no audio.", "Export it again; a loop of a few bars is best.")
+    if frames > max_seconds * rate:
+        raise BadAudio(
+            f"'{name}' is {_spoken(frames / rate)} long; at most {_spoken(max_seconds)} can be used.",
+            "Cut a loop of a few bars out of it.",
+        )
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} minutes" if seconds < 7200 else f"{seconds / 3600:.3g} hours"
+
+
+def _read_blocks(sound: Any, most: int) -> Samples:
+    """Block by block: a header that lies about the length must not make us allocate it."""
+    blocks = []
+    count = 0
+    while count < most:
+        block = sound.read(min(_BLOCK, most - count), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block)
+        count += len(block)
+    return np.concatenate(blocks) if blocks else np.zeros((0, sound.channels), np.float32)
+
+
+def _check_samples(name: str, samples: Samples, rate: int) -> None:
+    if len(samples) < MIN_SECONDS * rate:
+        raise BadAudio(
+            f"'{name}' is only {1000 * len(samples) / rate:.3g} ms long.",
+            "Use a loop of at least one beat; one to eight bars are best.",
+        )
+    if not np.isfinite(samples).all():
+        raise BadAudio(f"'{name}' holds NaN or infinite samples.", "Export it again from the program that made it.")
+    peak = float(np.abs(samples).max())
+    if peak < SILENCE:
+        raise BadAudio(f"'{name}' is silent.", "Use a loop with sound in it.")
+    if peak > LOUDEST:
+        raise BadAudio(
+            f"'{name}' has samples as large as {peak:.3g} where full scale is 1.", "Normalise it, or export it again."
+        )
+
+
+def check_output(path: StrPath, *, overwrite: bool = False) -> Path:
+    """Refuses an output path early, before long work is done for it.
+
+    Raises:
+      InvalidOption: the suffix is none of .wav, .flac, .ogg, .mp3.
+      OutputExists: there is a file, and `overwrite` is false.
+      OutputFailed: the folder is missing or cannot be written to, or the path is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUBTYPES:
+        raise InvalidOption(f"'{path.name}' has no suffix that Darius can write.", "Use .wav, .flac, .ogg or .mp3.")
+    folder = path.parent
+    if path.is_dir():
+        raise OutputFailed(f"'{path}' is a folder.", "Give the name of a file.")
+    if not folder.is_dir():
+        raise OutputFailed(f"There is no folder '{folder}'.", "Create it, or give another place with --out.")
+    if path.exists() and not overwrite:
+        raise OutputExists(f"'{path}' exists already.", "Give another name with --out, or replace it with --force.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputFailed(f"The folder '{folder}' cannot be written to.", "Give another place with --out.")
+    return path
+
+
+@contextlib.contextmanager
+def atomic(path: StrPath) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only when the block succeeds.
+
+    Whatever ends the block early (an error, Ctrl-C) leaves neither a half file nor the temporary one.
+
+    Raises:
+      OutputFailed: the system refused (no space, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputFailed(
+            f"'{path}' could not be written: {reason}.", "Free some space, or give another place with --out."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save(
+    path: StrPath,
+    waveform: Waveform,
+    *,
+    tempo: float | None = None,
+    beats: int | None = None,
+    beats_per_bar: int = 4,
+    subtype: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes WAV (float32), FLAC (24-bit), OGG (Vorbis) or MP3, by the suffix; whole or not at all.
+
+    The same samples give the same bytes, except in OGG, whose stream number the library draws by the clock.
+
+    Args:
+      tempo, beats: stated in the file when given: an ACID chunk in a WAV, a comment "bpm=120 beats=32" elsewhere.
+      subtype: "FLOAT", "PCM_24" or "PCM_16" for WAV; "PCM_24" or "PCM_16" for FLAC.
+      overwrite: replace a file that exists.
+
+    Raises:
+      InvalidOption, OutputExists, OutputFailed: see `check_output`; also a rate or subtype the format cannot hold.
+    """
+    path = check_output(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    subtype = subtype or _SUBTYPES[suffix]
+    with atomic(path) as temporary:
+        if suffix == ".wav":
+            loop = riff.LoopInfo(tempo=tempo, beats=beats or 0, beats_per_bar=beats_per_bar) if tempo else None
+            temporary.write_bytes(riff.wav_bytes(waveform, subtype=subtype, loop=loop))
+        else:
+            comment = f"bpm={tempo:.10g} beats={beats or 0}" if tempo else ""
+            _write_with_library(temporary, waveform, subtype, comment)
+    return path
+
+
+def _write_with_library(path: Path, waveform: Waveform, subtype: str, comment: str) -> None:
+    import soundfile
+
+    kind = _FORMATS[path.suffix.lower()]
+    try:
+        with soundfile.SoundFile(path, "w", waveform.rate, waveform.channels, subtype, format=kind) as sound:
+            if comment:
+                sound.comment = comment
+            # In blocks: one long write overflows the Vorbis encoder's stack.
+            for start in range(0, len(waveform), _BLOCK):
+                sound.write(waveform.samples[start : start + _BLOCK])
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise OutputFailed(
+            f"{kind} cannot hold {waveform.channels} channels at {waveform.rate} Hz as {subtype}, "
+            "or the disk refused it.",
+            "Write a .wav instead.",
+        ) from error
+
+
+def tempo_tag(path: StrPath) -> float | None:
+    """The tempo that a WAV states in its ACID chunk, in bpm; None where there is none, whatever the file is."""
+    try:
+        with Path(path).open("rb") as handle:
+            info = riff.read_loop_info(handle)
+    except OSError:
+        return None
+    return info.tempo if info else None
