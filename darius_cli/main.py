@@ -1,0 +1,74 @@
+"""The `darius` command: its subcommands, and how an error becomes a sentence and an exit code.
+
+Commands import the library inside their bodies, so that `darius --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from darius.errors import DariusError
+from darius_cli.commands import analyze, bench, doctor, generate, models
+
+INTERRUPTED = 130
+
+
+class ErrorTable(TyperGroup):
+    """Shows a Darius error as one sentence and its next step, and exits with the error's own code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DariusError as error:
+            typer.secho(f"darius: {error.message}", fg=typer.colors.RED, err=True)
+            if error.hint:
+                typer.echo(f"  {error.hint}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as stop:
+            typer.echo("darius: stopped; nothing was left half written.", err=True)
+            raise typer.Exit(INTERRUPTED) from stop
+
+
+app = typer.Typer(
+    name="darius",
+    cls=ErrorTable,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Give Darius a loop and get music that continues it, in time, at exact bar length.",
+    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 model missing, 4 no usable device, 5 bad audio, 6 busy, "
+    "130 interrupted.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from darius import __version__
+
+        typer.echo(f"darius {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("generate")(generate.generate)
+app.command("generate-file", hidden=True)(generate.generate)
+app.command("analyze")(analyze.analyze)
+app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """The console script."""
+    app()
