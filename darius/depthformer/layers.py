@@ -1,0 +1,139 @@
+"""The building blocks of the network: norm, attention, gated MLP, dropout. Knows no tokens and no stacks.
+
+Number types are the original's (T5.1.1 in flaxformer): norms are computed in float32 and rounded; projections,
+scores, softmax and MLP are in the dtype of the weights; the caller chooses the dtype of the residual by passing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.packing import MASKED, Block, Cross
+
+KeyValue: TypeAlias = tuple[jax.Array, jax.Array]
+"""Keys and values, each [B, H, T, h]."""
+
+
+class Dropout(NamedTuple):
+    """Dropout whose masks are shared along the second-last axis (length, or queries), as the original's are."""
+
+    key: jax.Array
+    rate: float
+
+    def child(self, index: int) -> Dropout:
+        return Dropout(jax.random.fold_in(self.key, index), self.rate)
+
+    def drop(self, x: jax.Array, site: int) -> jax.Array:
+        shape = (*x.shape[:-2], 1, x.shape[-1])
+        keep = jax.random.bernoulli(jax.random.fold_in(self.key, site), 1.0 - self.rate, shape)
+        return x * (keep.astype(x.dtype) / jnp.asarray(1.0 - self.rate, x.dtype))
+
+
+def dropped(dropout: Dropout | None, x: jax.Array, site: int) -> jax.Array:
+    return x if dropout is None else dropout.drop(x, site)
+
+
+def rms_norm(config: DepthformerConfig, scale: jax.Array, x: jax.Array) -> jax.Array:
+    """Root-mean-square norm, no mean, no bias: computed in float32, rounded to the scale's dtype, then scaled."""
+    wide = x.astype(jnp.float32)
+    power = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(power + config.norm_epsilon)).astype(scale.dtype) * scale
+
+
+def split_heads(config: DepthformerConfig, x: jax.Array) -> jax.Array:
+    """[B, T, J] -> [B, H, T, h]."""
+    return x.reshape(*x.shape[:-1], config.num_heads, config.head_dim).swapaxes(-3, -2)
+
+
+def attend(
+    query: jax.Array, keys: jax.Array, values: jax.Array, bias: jax.Array | None, dropout: Dropout | None, site: int
+) -> jax.Array:
+    """Attention without scaling of the scores (the query initialiser holds the factor).
+
+    Args:
+      query: [B, H, T, h]; keys, values: [B, H, S, h]; bias: broadcastable to [B, H, T, S].
+
+    Returns:
+      [B, T, J], heads joined.
+    """
+    scores = jnp.einsum("bhtd,bhsd->bhts", query, keys)
+    if bias is not None:
+        scores = scores + bias
+    shares = dropped(dropout, jax.nn.softmax(scores, axis=-1), site)
+    mixed = jnp.einsum("bhts,bhsd->bhtd", shares, values).swapaxes(1, 2)
+    return mixed.reshape(*mixed.shape[:2], -1)
+
+
+def mlp(
+    config: DepthformerConfig, block: Block, x: jax.Array, dropout: Dropout | None = None, site: int = 0
+) -> jax.Array:
+    """gelu(x gate) * (x up), then down; gelu is the tanh approximation."""
+    gate, up = jnp.split(x @ block.gate_up, 2, axis=-1)
+    inner = jax.nn.gelu(gate, approximate=True) * up
+    return dropped(dropout, inner, site) @ block.down
+
+
+def padding_bias(tokens: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Hides padding (id 0) from attention: [B, L] -> [B, 1, 1, L]. The mask, id 1, is an ordinary token."""
+    return jnp.where(tokens > 0, 0.0, MASKED).astype(dtype)[:, None, None, :]
+
+
+def cross_key_value(config: DepthformerConfig, cross: Cross, encoded: jax.Array) -> KeyValue:
+    """The encoder's output as one temporal layer sees it: [B, L, D] -> two of [B, H, L, h]."""
+    keys, values = jnp.split(encoded @ cross.key_value, 2, axis=-1)
+    return split_heads(config, keys), split_heads(config, values)
+
+
+class Context(NamedTuple):
+    """What the temporal stack attends to: one layer's keys and values of the encoder, and the bias on them."""
+
+    keys: jax.Array
+    values: jax.Array
+    bias: jax.Array
+
+
+Remember: TypeAlias = Callable[[jax.Array, jax.Array], KeyValue]
+"""Takes new keys and values, gives all that may be attended to: a cache. Without one, only the new ones exist."""
+
+
+def run_block(
+    config: DepthformerConfig,
+    block: Block,
+    x: jax.Array,
+    bias: jax.Array,
+    *,
+    context: Context | None = None,
+    remember: Remember | None = None,
+    dropout: Dropout | None = None,
+    residual_dropout: Dropout | None = None,
+) -> tuple[jax.Array, KeyValue]:
+    """One pre-norm layer: self-attention, cross-attention where the block has it, MLP, each added to the residual.
+
+    Args:
+      x: the residual [B, T, D]; its dtype is kept.
+      bias: on the self-attention scores, broadcastable to [B, H, T, S].
+      dropout: of the attention weights; residual_dropout: of everything else (the depth stack has none).
+
+    Returns:
+      the residual, and the keys and values that self-attention saw.
+    """
+    query, keys, values = (
+        split_heads(config, part)
+        for part in jnp.split(rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
+    )
+    if remember is not None:
+        keys, values = remember(keys, values)
+    y = attend(query, keys, values, bias, dropout, 0) @ block.out
+    x = x + dropped(residual_dropout, y, 1)
+    if block.cross is not None and context is not None:
+        query = split_heads(config, rms_norm(config, block.cross.norm, x) @ block.cross.query)
+        y = attend(query, context.keys, context.values, context.bias, dropout, 2) @ block.cross.out
+        x = x + dropped(residual_dropout, y, 3)
+    y = mlp(config, block, rms_norm(config, block.mlp_norm, x), residual_dropout, 4)
+    x = x + dropped(residual_dropout, y, 5)
+    return x, (keys, values)

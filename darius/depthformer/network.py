@@ -1,0 +1,183 @@
+"""The teacher-forced network: all positions in one differentiable pass. Knows no sampling and no caches.
+
+Source of every number type: Magenta RealTime v1 run as published (`darius.depthformer.layers` says which is where).
+With dtype bfloat16 the encoder's residual is bfloat16, the decoder's residual and the logits are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.layers import Context, Dropout, cross_key_value, dropped, padding_bias, rms_norm, run_block
+from darius.depthformer.packing import Block, Blocks, Packed, pack
+
+
+def encode(
+    config: DepthformerConfig,
+    params: Mapping[str, Any],
+    encoder_tokens: ArrayLike,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """The encoder's output.
+
+    Args:
+      encoder_tokens: int32 [B, L]; 0 is padding, 1 (the mask) an ordinary token.
+      dropout_key: turns dropout on.
+
+    Returns:
+      dtype [B, L, D], exactly 0 where the input is padding.
+    """
+    packed = pack(config, params, dtype)
+    return encode_packed(config, packed, jnp.asarray(encoder_tokens), _dropout(config, dropout_key))
+
+
+def logits(
+    config: DepthformerConfig,
+    params: Mapping[str, Any],
+    encoder_tokens: ArrayLike,
+    decoder_input_tokens: ArrayLike,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    dropout_key: jax.Array | None = None,
+    legal_only: bool = False,
+) -> jax.Array:
+    """Logits of every decoder position, given the tokens before it.
+
+    Args:
+      encoder_tokens: int32 [B, L].
+      decoder_input_tokens: int32 [B, frames * levels]: the targets shifted right by one, id 0 in front; frame by
+        frame, level by level; no padding inside.
+      dropout_key: turns dropout on.
+      legal_only: project each position on its own level's codes only. Cheaper by the number of levels.
+
+    Returns:
+      float32 [B, frames * levels, vocab_rows], or [..., codebook_size] with legal_only (index = RVQ code).
+    """
+    packed = pack(config, params, dtype, legal_only=legal_only)
+    dropout = _dropout(config, dropout_key)
+    tokens = jnp.asarray(encoder_tokens)
+    encoded = encode_packed(config, packed, tokens, dropout)
+    hidden = decode_packed(config, packed, encoded, tokens, jnp.asarray(decoder_input_tokens), dropout)
+    return project(packed, hidden).reshape(*hidden.shape[:1], -1, packed.projection.shape[-1])
+
+
+def shift_right(targets: ArrayLike) -> jax.Array:
+    """Decoder inputs of target tokens [B, T]: one step later, with the start token 0 in front."""
+    return jnp.pad(jnp.asarray(targets)[:, :-1], ((0, 0), (1, 0)))
+
+
+def _dropout(config: DepthformerConfig, key: jax.Array | None) -> Dropout | None:
+    return None if key is None or config.dropout_rate == 0 else Dropout(key, config.dropout_rate)
+
+
+def _child(dropout: Dropout | None, index: int) -> Dropout | None:
+    return None if dropout is None else dropout.child(index)
+
+
+def sinusoids(length: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The encoder's fixed positions, float32 [length, width]: sines in the first half, cosines in the second."""
+    half = width // 2
+    frequencies = 10000.0 ** (-np.arange(half) / (half - 1))
+    angles = np.arange(length)[:, None] * frequencies[None, :]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+def encode_packed(
+    config: DepthformerConfig, packed: Packed, tokens: jax.Array, dropout: Dropout | None = None
+) -> jax.Array:
+    """`encode` on packed parameters; the layers may be a tuple or stacked."""
+    dtype = packed.embedding.dtype
+    positions = sinusoids(tokens.shape[1], config.embed_dim)
+    x = (packed.embedding[tokens].astype(jnp.float32) + positions).astype(dtype)
+    stack_dropout = _child(dropout, 0)
+    x = dropped(stack_dropout, x, 0)
+    x = _encoder_stack(config, packed.encoder, x, padding_bias(tokens, dtype), stack_dropout)
+    x = dropped(stack_dropout, rms_norm(config, packed.encoder_norm, x), 1)
+    return x * (tokens > 0)[..., None].astype(dtype)
+
+
+def _encoder_stack(
+    config: DepthformerConfig, blocks: Blocks, x: jax.Array, bias: jax.Array, dropout: Dropout | None
+) -> jax.Array:
+    if isinstance(blocks, Block):
+
+        def step(x: jax.Array, block: Block) -> tuple[jax.Array, None]:
+            return run_block(config, block, x, bias)[0], None
+
+        return jax.lax.scan(step, x, blocks)[0]
+    for index, block in enumerate(blocks):
+        own = _child(dropout, index + 2)
+        x, _ = run_block(config, block, x, bias, dropout=own, residual_dropout=own)
+    return x
+
+
+def decode_packed(
+    config: DepthformerConfig,
+    packed: Packed,
+    encoded: jax.Array,
+    encoder_tokens: jax.Array,
+    decoder_input_tokens: jax.Array,
+    dropout: Dropout | None = None,
+) -> jax.Array:
+    """The decoder's output before the projection, [B, frames, levels, D]. Needs layers in tuples."""
+    levels = config.layout.codec_levels
+    batch, length = decoder_input_tokens.shape
+    stack_dropout = _child(dropout, 1)
+    vectors = packed.embedding[decoder_input_tokens].astype(jnp.float32)
+    vectors = dropped(stack_dropout, vectors, 0)
+    # Shifted left again, a frame's own token vectors stand together; what follows the last one is never read.
+    frames = jnp.pad(vectors[:, 1:], ((0, 0), (0, 1), (0, 0))).reshape(batch, length // levels, levels, -1)
+    temporal_inputs = jnp.concatenate([vectors[:, :1], jnp.mean(frames[:, :-1], axis=2)], axis=1)
+    temporal = _temporal_stack(config, packed, temporal_inputs, encoded, encoder_tokens, stack_dropout)
+    depth_inputs = jnp.concatenate([temporal[:, :, None], frames[:, :, :-1]], axis=2)
+    depth = _depth_stack(config, packed, depth_inputs.reshape(-1, levels, config.embed_dim), stack_dropout)
+    normed = rms_norm(config, packed.decoder_norm, depth).reshape(batch, length, -1)
+    return dropped(stack_dropout, normed, 1).reshape(frames.shape)
+
+
+def _temporal_stack(
+    config: DepthformerConfig,
+    packed: Packed,
+    x: jax.Array,
+    encoded: jax.Array,
+    encoder_tokens: jax.Array,
+    dropout: Dropout | None,
+) -> jax.Array:
+    frames = x.shape[1]
+    bias = packed.temporal_bias[:, :frames, :frames]
+    hidden = padding_bias(encoder_tokens, encoded.dtype)
+    for index, block in enumerate(_layers(packed.temporal)):
+        assert block.cross is not None
+        context = Context(*cross_key_value(config, block.cross, encoded), hidden)
+        own = _child(dropout, index + 2)
+        x, _ = run_block(config, block, x, bias, context=context, dropout=own, residual_dropout=own)
+    return x
+
+
+def _depth_stack(config: DepthformerConfig, packed: Packed, x: jax.Array, dropout: Dropout | None) -> jax.Array:
+    for index, block in enumerate(_layers(packed.depth)):
+        own = _child(dropout, 1000 + index)
+        x, _ = run_block(config, block, x, packed.depth_bias, dropout=own)
+    return x
+
+
+def _layers(blocks: Blocks) -> tuple[Block, ...]:
+    assert not isinstance(blocks, Block), "this pass unrolls its layers: pack with stacked=False"
+    return blocks
+
+
+def project(packed: Packed, hidden: jax.Array) -> jax.Array:
+    """Logits, float32: [B, frames, levels, D] -> [..., vocab_rows], or each level on its own codes [..., K]."""
+    wide = hidden.astype(packed.projection.dtype)
+    if packed.projection.ndim == 3:
+        return jnp.einsum("bfqd,qdk->bfqk", wide, packed.projection, preferred_element_type=jnp.float32)
+    return jnp.einsum("bfqd,dv->bfqv", wide, packed.projection, preferred_element_type=jnp.float32)
