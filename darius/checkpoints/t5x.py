@@ -67,11 +67,36 @@ def read(path: str | Path, *, shapes: Shapes | None = None) -> Params:
     if not entries:
         raise BadCheckpoint(f"There are no model tensors in {folder}.", _NOT_T5X)
     if shapes is not None:
-        _check_names(entries, shapes)
+        _check_names(entries, shapes)  # before minutes of reading
     params = _load(entries)
     if shapes is not None:
-        _check_shapes(params, shapes)
+        check(params, shapes)
     return params
+
+
+def read_step(path: str | Path) -> int | None:
+    """The training step of a checkpoint folder: from its index file, else from its name; None when neither says."""
+    folder = Path(path)
+    tree = _read_index(folder)
+    if tree is not None:
+        return _step(tree)
+    name, _, digits = folder.name.rpartition("_")
+    return int(digits) if name == "checkpoint" and digits.isdecimal() else None
+
+
+def check(params: Mapping[str, Array], shapes: Shapes) -> None:
+    """Checks that exactly the expected parameters are there, with the expected shapes.
+
+    Raises:
+      BadCheckpoint: names the first tensor that is missing, unknown or misshapen.
+    """
+    _check_names(params, shapes)
+    for name, shape in shapes.items():
+        if params[name].shape != tuple(shape):
+            raise BadCheckpoint(
+                f"The tensor {name!r} has shape {list(params[name].shape)}, but {list(shape)} is expected.",
+                "This checkpoint belongs to another model size: choose the size it was trained with.",
+            )
 
 
 def read_checkpoint(path: str | Path, *, shapes: Shapes | None = None) -> Checkpoint:
@@ -212,12 +237,3 @@ def _check_names(entries: Mapping[str, object], shapes: Shapes) -> None:
     for name in entries:
         if name not in shapes:
             raise BadCheckpoint(f"The checkpoint has a tensor {name!r} that this model does not know.", hint)
-
-
-def _check_shapes(params: Params, shapes: Shapes) -> None:
-    for name, shape in shapes.items():
-        if params[name].shape != tuple(shape):
-            raise BadCheckpoint(
-                f"The tensor {name!r} has shape {list(params[name].shape)}, but {list(shape)} is expected.",
-                "This checkpoint belongs to another model size: choose the size it was trained with.",
-            )

@@ -22,8 +22,9 @@ from darius.errors import BadCheckpoint
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
 MAX_CHUNK_BYTES = 64 * 1024 * 1024
+_MAX_TENSOR_BYTES = 32 * 1024**3  # far above any model; a damaged or hostile .zarray must not fill the memory
 _GZIP_LEVEL = 1
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "zlib": zlib.MAX_WBITS}
 _DAMAGED = "The checkpoint is damaged or was not copied whole: fetch or unpack it again."
@@ -72,6 +73,8 @@ def _parse_spec(fields: dict[str, Any]) -> ArraySpec:
     shape, chunks = (tuple(int(size) for size in fields[key]) for key in ("shape", "chunks"))
     if len(shape) != len(chunks) or any(size < 1 for size in chunks) or any(size < 0 for size in shape):
         raise ValueError(f"shape {list(shape)} and chunks {list(chunks)} do not fit")
+    if max(math.prod(shape), math.prod(chunks)) > _MAX_TENSOR_BYTES // 8:
+        raise ValueError(f"shape {list(shape)} in chunks of {list(chunks)} is too large")
     return ArraySpec(
         shape=shape,
         chunks=chunks,
