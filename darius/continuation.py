@@ -23,6 +23,7 @@ from darius.audio import bars as bar_time
 from darius.audio.waveform import Waveform
 from darius.devices import memory_errors
 from darius.errors import BadAudio, InvalidOption
+from darius.style.mix import StyleRequest, style_vector
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class ContinuationOptions:
       bars: bars to deliver.
       bpm: tempo, or None to find it.
       beats_per_bar: beats in a bar.
-      styles: (words or a 768-d embedding, weight) pairs.
-      loop_weight: weight of the loop's own style.
+      style: words, the loop's own weight, and a finetune's mean and centroids.
+      style_audio: sounds to lean towards, with their weights.
       guidance, temperature, top_k: see `darius.session.Knobs`.
       seed: 32 bits; None draws one, which the result names.
       variations: how many different continuations to play at once.
@@ -62,8 +63,8 @@ class ContinuationOptions:
     bars: int = 8
     bpm: float | None = None
     beats_per_bar: int = 4
-    styles: Sequence[tuple[str | NDArray[np.float32], float]] = ()
-    loop_weight: float = 1.0
+    style: StyleRequest = dataclasses.field(default_factory=StyleRequest)
+    style_audio: Sequence[tuple[Waveform, float]] = ()
     guidance: float = 5.0
     temperature: float = 1.1
     top_k: int = 40
@@ -84,7 +85,6 @@ class ContinuationOptions:
         _within("--guidance", self.guidance, 0, 20)
         _within("--temperature", self.temperature, 0, 4)
         _within("--topk", self.top_k, 0, 1024)
-        _within("--loop-weight", self.loop_weight, 0, 100)
         if self.bpm is not None:
             _within("--bpm", self.bpm, 20, 400)
         if self.seed is not None:
@@ -269,16 +269,15 @@ def _whole_bars(loop: Waveform, length: int) -> Waveform:
 
 
 def _style_codes(model: Model, loop: Waveform, options: ContinuationOptions) -> NDArray[np.int32] | None:
-    from darius.style.mix import mix
-
-    parts: list[tuple[NDArray[np.float32], float]] = []
-    if options.loop_weight > 0:
-        parts.append((model.style.embed_audio(loop), options.loop_weight))
-    for style, weight in options.styles:
-        embedding = model.style.embed_text([style])[0] if isinstance(style, str) else style
-        parts.append((embedding, weight))
-    mixed = mix(parts)
-    return None if mixed is None else model.style.tokenize(mixed)
+    listened = options.style.loop_weight > 0
+    embedding = style_vector(
+        options.style,
+        model.style,
+        loop=model.style.embed_audio(loop) if listened else None,
+        audio=[(model.style.embed_audio(sound), weight) for sound, weight in options.style_audio],
+        assets=model.assets,
+    )
+    return None if embedding is None else model.style.tokenize(embedding)
 
 
 def _context_codes(model: Model, plan: _Plan) -> Codes:
@@ -309,12 +308,12 @@ def _play(
     model: Model, context: Codes, knobs: session.Knobs, seeds: Sequence[int], frames: int, report: Progress
 ) -> tuple[list[NDArray[np.float32]], list[Codes]]:
     """`frames` frames for each seed: samples float32 [frames * frame_samples, 2] and codes [frames, levels] each."""
-    states = [session.start(model, context, seed) for seed in seeds]
+    streams = session.gather([session.start(model, context, seed) for seed in seeds])
     chunks = -(-frames // model.layout.chunk_frames)
     audio, codes = [], []
     for i in range(chunks):
         report("playing", i / chunks)
-        samples, chunk_codes, states = session.advance(model, states, [knobs] * len(seeds))
+        samples, chunk_codes, streams = session.advance(model, streams, [knobs] * len(seeds))
         audio.append(samples)
         codes.append(chunk_codes)
     report("playing", 1.0)

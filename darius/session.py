@@ -1,8 +1,8 @@
-"""One stream of music as a value: (state, knobs) -> (audio, state).
+"""Streams of music as a value: (state, knobs) -> (audio, state).
 
-A state holds all that a stream is at a chunk border: the context codes, the codec's decoder state, the chunk count
-and the seed. Advancing returns a new state and touches nothing else, so interleaved streams equal separate ones.
-Knows no bars, sockets or files.
+A state holds all that one or more streams are at a chunk border: context codes, the codec's decoder state, chunk
+counts and seeds, a row a stream. Advancing returns a new state and touches nothing else, so interleaved streams equal
+separate ones. Knows no bars, sockets or files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
-    from darius.model import Model
+    from darius.depthformer.sampling import Controls
+    from darius.model import Engine
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,76 +39,110 @@ class Knobs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StreamState:
-    """A stream at a chunk border.
+class Streams:
+    """Streams at a chunk border, a row each.
 
     Attributes:
-      context: codes that the next chunk continues, int32 [frames, levels], the newest last.
-      codec: the codec's streaming state, a batch of one.
-      chunk: how many chunks were made; folded into the seed.
-      seed: the stream's own seed, 32 bits.
+      context: the codes that the next chunk continues, int32 [streams, context_frames, levels], the newest last, -1
+        where nothing was heard yet.
+      codec: the codec's streaming state for this batch.
+      chunk: how many chunks each has made, int32 [streams]; folded into its seed.
+      seed: each stream's own seed, uint32 [streams].
     """
 
     context: Codes
     codec: Any
-    chunk: int
-    seed: int
+    chunk: NDArray[np.int32]
+    seed: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.seed)
 
 
-def start(model: Model, context: Codes, seed: int) -> StreamState:
-    """A stream that will continue `context` (codes int32 [frames, levels], may be empty).
+def start(engine: Engine, context: Codes, seed: int) -> Streams:
+    """One stream that will continue `context` (codes int32 [frames, levels]; may be empty).
 
     The codec is primed with the context's last frames, so that the first sound has the right past.
     """
-    codec_state = model.codec.start(1)
-    past = np.maximum(context[-model.codec.history_frames :], 0)
+    layout, codec = engine.layout, engine.codec
+    recent = np.asarray(context, np.int32).reshape(-1, layout.codec_levels)[-layout.context_frames :]
+    heard = np.full((layout.context_frames, layout.codec_levels), -1, np.int32)
+    heard[layout.context_frames - len(recent) :] = recent
+    codec_state = codec.start(1)
+    past = recent[-codec.history_frames :]
+    past = past[(past >= 0).all(axis=1)]
     if len(past):
-        _, codec_state = model.codec.step(codec_state, past[None])
-    return StreamState(context=context, codec=codec_state, chunk=0, seed=seed)
+        _, codec_state = codec.step(codec_state, past[None])
+    return Streams(
+        context=heard[None], codec=codec_state, chunk=np.zeros(1, np.int32), seed=np.array([seed], np.uint32)
+    )
+
+
+def gather(streams: Sequence[Streams]) -> Streams:
+    """Several states as one; their rows in order."""
+    import jax
+    import jax.numpy as jnp
+
+    if len(streams) == 1:
+        return streams[0]
+    return Streams(
+        context=np.concatenate([s.context for s in streams]),
+        codec=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[s.codec for s in streams]),
+        chunk=np.concatenate([s.chunk for s in streams]),
+        seed=np.concatenate([s.seed for s in streams]),
+    )
+
+
+def take(streams: Streams, rows: Sequence[int]) -> Streams:
+    """Some of the streams, in the order of `rows`."""
+    import jax
+
+    index = np.asarray(rows, np.int32)
+    return Streams(
+        context=streams.context[index],
+        codec=jax.tree.map(lambda leaf: leaf[index], streams.codec),
+        chunk=streams.chunk[index],
+        seed=streams.seed[index],
+    )
 
 
 def advance(
-    model: Model, states: Sequence[StreamState], knobs: Sequence[Knobs], *, frames: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int32], list[StreamState]]:
+    engine: Engine, streams: Streams, knobs: Sequence[Knobs], *, frames: int | None = None
+) -> tuple[NDArray[np.float32], Codes, Streams]:
     """Makes the next chunk of every stream in one device call.
 
     Args:
-      model: what plays.
-      states: one a stream.
+      engine: what plays.
+      streams: the state; it stays as it is.
       knobs: one a stream.
       frames: frames to make (all streams alike), at most a chunk; a whole chunk if None.
 
     Returns:
       samples float32 [streams, frames * frame_samples, 2], which lag the codes by the codec's lookahead;
-      codes int32 [streams, frames, levels]; and the new states.
+      codes int32 [streams, frames, levels]; and the new state.
     """
-    import jax
-    import jax.numpy as jnp
+    frames = engine.layout.chunk_frames if frames is None else frames
+    rows = engine.layout.encoder_rows(list(streams.context), [k.style for k in knobs])
+    codes = engine.decoder.decode_chunk(rows, controls(streams, knobs), frames=frames)
+    samples, codec_state = engine.codec.step(streams.codec, codes)
+    host_codes = np.asarray(codes)
+    after = dataclasses.replace(
+        streams,
+        context=np.concatenate([streams.context, host_codes], axis=1)[:, frames:],
+        codec=codec_state,
+        chunk=streams.chunk + 1,
+    )
+    return np.asarray(samples), host_codes, after
 
+
+def controls(streams: Streams, knobs: Sequence[Knobs]) -> Controls:
+    """The sampling controls of some streams, a row each."""
     from darius.depthformer.sampling import Controls
 
-    layout = model.layout
-    frames = layout.chunk_frames if frames is None else frames
-    controls = Controls(
+    return Controls(
         guidance=np.array([k.guidance for k in knobs], np.float32),
         temperature=np.array([k.temperature for k in knobs], np.float32),
         top_k=np.array([k.top_k for k in knobs], np.int32),
-        seed=np.array([s.seed for s in states], np.uint32),
-        chunk=np.array([s.chunk for s in states], np.int32),
+        seed=streams.seed,
+        chunk=streams.chunk,
     )
-    rows = layout.encoder_rows([s.context for s in states], [k.style for k in knobs])
-    codes = model.decoder.decode_chunk(rows, controls, frames=frames)
-
-    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[s.codec for s in states])
-    samples, together = model.codec.step(together, codes)
-    host_codes = np.asarray(codes)
-    after = [
-        dataclasses.replace(
-            state,
-            context=np.concatenate([state.context, host_codes[i]])[-layout.context_frames :],
-            codec=jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], together),
-            chunk=state.chunk + 1,
-        )
-        for i, state in enumerate(states)
-    ]
-    return np.asarray(samples), host_codes, after

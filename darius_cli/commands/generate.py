@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from darius.model import Model
 
 STAGES = {"loading": "Loading", "listening": "Listening", "playing": "Playing", "finishing": "Finishing"}
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def generate(
@@ -33,6 +31,11 @@ def generate(
         typer.Option(help="A sound file to lean towards, with a weight: 'ref.wav:0.5'. Repeatable.", show_default=False),
     ] = None,
     loop_weight: Annotated[float, typer.Option(help="How much the loop's own style counts.")] = 1.0,
+    mean: Annotated[float, typer.Option(help="Weight of a finetune's mean style.")] = 0.0,
+    centroid: Annotated[
+        list[float] | None,
+        typer.Option(help="Weight of a finetune's next style centroid. Repeatable, in their order.", show_default=False),
+    ] = None,
     guidance: Annotated[float, typer.Option(help="How strictly the style is followed; 0 is freest and fastest.")] = 5.0,
     temperature: Annotated[float, typer.Option(help="How adventurous: 0 always takes the likeliest code.")] = 1.1,
     topk: Annotated[int, typer.Option(help="Codes to choose among at each step; 0 for all.")] = 40,
@@ -70,13 +73,19 @@ def generate(
     from darius.audio.tempo import find_tempo
     from darius.continuation import ContinuationOptions, continue_loop
     from darius.model import load
-    from darius.style.mix import parse
+    from darius.style.mix import StyleRequest, parse
 
     options = ContinuationOptions(
         bars=bars,
         bpm=bpm,
         beats_per_bar=beats_per_bar,
-        loop_weight=loop_weight,
+        style=StyleRequest(
+            texts=tuple(parse(words) for words in style or ()),
+            loop_weight=loop_weight,
+            mean=mean,
+            centroids=tuple(centroid or ()),
+        ),
+        style_audio=[(files.load(name), weight) for name, weight in map(parse, style_audio or ())],
         guidance=guidance,
         temperature=temperature,
         top_k=topk,
@@ -90,21 +99,19 @@ def generate(
     )
     options.check()
     subtype = _subtype(bits)
-    words = [parse(text) for text in style or ()]
-    sounds = [(files.load(name), weight) for name, weight in map(parse, style_audio or ())]
     waveform = files.load(loop)
     tempo = find_tempo(waveform, path=loop, beats_per_bar=beats_per_bar, bpm=bpm)
     paths = _output_paths(loop, out, options, float(tempo.bpm))
-    for path in [*paths, *([plot] if plot else [])]:
+    for path in paths:
         files.check_output(path, overwrite=force)  # before any time is spent on playing
+    if plot is not None:
+        files.check_output(plot, overwrite=force, suffixes=(".png",))
 
     music_seconds = bars * beats_per_bar * 60 / float(tempo.bpm) * variations
     with output.stages(STAGES, quiet=as_json, music_seconds=music_seconds) as report:
         report("loading", 0.0)
         player = load(model, device=device)
         report("loading", 1.0)
-        spoken = [(player.style.embed_audio(sound), weight) for sound, weight in sounds]
-        options = dataclasses.replace(options, styles=(*words, *spoken))
         result = continue_loop(player, waveform, options, tempo=tempo, progress=report)
     for i, path in enumerate(paths):
         result.save(path, variation=i, overwrite=force, subtype=subtype)
@@ -133,8 +140,6 @@ def _output_paths(loop: Path, out: Path | None, options: ContinuationOptions, bp
         path = out / named
     else:
         path = out
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidOption(f"'{path.name}' has no known sound format.", f"End its name in {', '.join(SUFFIXES)}.")
     if options.variations == 1:
         return [path]
     return [path.with_stem(f"{path.stem}_{i + 1}") for i in range(options.variations)]

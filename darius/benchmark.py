@@ -1,0 +1,107 @@
+"""How fast an engine plays: chunk time, real-time factor, memory and compile time, for batches of streams.
+
+Random weights of the right shape measure speed honestly: the arithmetic does not depend on the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darius import session
+from darius.devices import memory_errors
+
+if TYPE_CHECKING:
+    from darius.model import Engine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchSpeed:
+    """Chunk times of one batch size, in seconds; codec included.
+
+    Attributes:
+      batch: streams decoded together.
+      compile_seconds: the first chunk (compilation included) less a usual one.
+      p50, p95: of a whole chunk, tokens and audio.
+      language_model_p50, codec_p50: of its two parts, measured apart.
+      real_time_factor: seconds of music, all streams together, per second.
+      peak_bytes: the most memory in use so far: the device's own count, or the process's on a CPU.
+    """
+
+    batch: int
+    compile_seconds: float
+    p50: float
+    p95: float
+    language_model_p50: float
+    codec_p50: float
+    real_time_factor: float
+    peak_bytes: int | None
+
+
+def measure(
+    engine: Engine, batches: Sequence[int], *, chunks: int = 10, guidance: float = 5.0, report: Callable[[str, float], None]
+) -> list[BatchSpeed]:
+    """Measures each batch size in turn, `chunks` chunks each after one to compile."""
+    results = []
+    for i, batch in enumerate(batches):
+        report(f"{batch} streams", i / len(batches))
+        with memory_errors(f"playing {batch} streams"):
+            results.append(_measure_batch(engine, batch, chunks, guidance))
+    report("done", 1.0)
+    return results
+
+
+def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> BatchSpeed:
+    layout = engine.layout
+    rng = np.random.default_rng(0)
+    context = rng.integers(0, layout.codebook_size, (layout.context_frames, layout.codec_levels), np.int32)
+    style = rng.integers(0, layout.codebook_size, layout.style_levels, np.int32)
+    knobs = [session.Knobs(style=style, guidance=guidance)] * batch
+    streams = session.gather([session.start(engine, context, seed) for seed in range(batch)])
+
+    def chunk() -> None:
+        nonlocal streams
+        _, _, streams = session.advance(engine, streams, knobs)
+
+    first = _seconds(chunk)
+    whole = [_seconds(chunk) for _ in range(chunks)]
+    rows = layout.encoder_rows(list(streams.context), [style] * batch)
+    controls = session.controls(streams, knobs)
+    codes = engine.decoder.decode_chunk(rows, controls)
+    parts = max(chunks // 2, 2)
+    model_times = [_seconds(lambda: engine.decoder.decode_chunk(rows, controls)) for _ in range(parts)]
+    codec_times = [_seconds(lambda: engine.codec.step(streams.codec, codes)) for _ in range(parts)]
+    p50 = float(np.median(whole))
+    return BatchSpeed(
+        batch=batch,
+        compile_seconds=max(first - p50, 0.0),
+        p50=p50,
+        p95=float(np.percentile(whole, 95)),
+        language_model_p50=float(np.median(model_times)),
+        codec_p50=float(np.median(codec_times)),
+        real_time_factor=batch * layout.chunk_frames / layout.frame_rate / p50,
+        peak_bytes=_peak_bytes(engine),
+    )
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    import jax
+
+    began = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - began
+
+
+def _peak_bytes(engine: Engine) -> int | None:
+    device = engine.decoder.device
+    if device.platform == "cpu":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    stats = device.memory_stats() or {}
+    return stats.get("peak_bytes_in_use")

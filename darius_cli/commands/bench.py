@@ -1,0 +1,88 @@
+"""`darius bench`: chunk time, real-time factor, memory and compile time on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from darius.errors import InvalidOption
+from darius_cli import output
+
+if TYPE_CHECKING:
+    from darius.benchmark import BatchSpeed
+
+
+def bench(
+    model: Annotated[str, typer.Option(help="What to measure: tiny, base, large, or any model's name.")] = "tiny",
+    random: Annotated[
+        bool, typer.Option("--random", help="Random weights of the right shape: measures speed without a download.")
+    ] = False,
+    batch: Annotated[str, typer.Option(help="Streams decoded together; several sizes with commas.")] = "1",
+    chunks: Annotated[int, typer.Option(help="Chunks to time for each size.")] = 10,
+    guidance: Annotated[float, typer.Option(help="Guidance weight; 0 halves the rows.")] = 5.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, gpu, or gpu:1.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON line alone.")] = False,
+) -> None:
+    """Measure how fast a model plays here; a table, then one JSON line.
+
+    [bold]darius bench --model large --random --batch 1,16,64[/bold]
+    """
+    from darius import benchmark
+    from darius.devices import cpu_name
+    from darius.model import load, random_engine
+
+    sizes = _sizes(batch)
+    if not 1 <= chunks <= 1000:
+        raise InvalidOption(f"--chunks cannot be {chunks}.", "Choose 1 to 1000.")
+    with output.stages({}, quiet=as_json) as report:
+        report("weights", 0.0)
+        engine = random_engine(model, device=device, dtype=dtype) if random else load(model, device=device, dtype=dtype)
+        report("weights", 1.0)
+        speeds = benchmark.measure(engine, sizes, chunks=chunks, guidance=guidance, report=report)
+    platform = engine.decoder.device
+    result = {
+        "model": model,
+        "random": random,
+        "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
+        "dtype": str(engine.decoder.dtype.__name__),
+        "guidance": guidance,
+        "chunk_seconds": engine.layout.chunk_frames / engine.layout.frame_rate,
+        "chunks": chunks,
+        "results": [dataclasses.asdict(speed) for speed in speeds],
+    }
+    if not as_json:
+        _tell(result, speeds)
+    typer.echo(json.dumps(result))
+
+
+def _sizes(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and 1 <= int(part) <= 4096 for part in parts):
+        raise InvalidOption(f"--batch cannot be '{text}'.", "Give numbers of streams, such as 1,4,16.")
+    return [int(part) for part in parts]
+
+
+def _tell(result: dict[str, Any], speeds: list[BatchSpeed]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    kind = "random weights" if result["random"] else "its own weights"
+    table = Table(title=f"{result['model']}, {kind}, {result['dtype']}, {result['device']}", title_justify="left")
+    for heading in ("streams", "chunk p50", "p95", "language model", "codec", "real time", "memory", "compile"):
+        table.add_column(heading, justify="right")
+    for speed in speeds:
+        table.add_row(
+            str(speed.batch),
+            f"{speed.p50 * 1000:.1f} ms",
+            f"{speed.p95 * 1000:.1f} ms",
+            f"{speed.language_model_p50 * 1000:.1f} ms",
+            f"{speed.codec_p50 * 1000:.1f} ms",
+            f"{speed.real_time_factor:.1f}x",
+            output.human_bytes(speed.peak_bytes) if speed.peak_bytes else "unknown",
+            f"{speed.compile_seconds:.1f} s",
+        )
+    Console().print(table)
