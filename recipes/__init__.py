@@ -1,0 +1,1 @@
+"""How the models we ship were made."""

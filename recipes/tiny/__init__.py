@@ -1,0 +1,1 @@
+"""The embedded model: data, codec, style, language model, packaging."""

@@ -1,0 +1,126 @@
+"""A clip: the groove goes round for some seconds, with an arrangement and a master.
+
+Knows stems and passes of a loop; knows nothing of how a stem was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from recipes.tiny.data.genres import GENRES
+from recipes.tiny.data.groove import Groove, is_validation, make_groove, stream
+from recipes.tiny.data.sounds import Sounds
+from recipes.tiny.data.synth import RATE, Signal, band_filter, noise, rms
+
+PEAK = 0.98
+_LOUDNESS = (0.03, 0.33)  # rms of the clip
+_MOST_DRIVE = 2.5  # peak before the soft clip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """samples float32 [n, 2] at 48 kHz; `passes` names the stems that sound in each round of the loop."""
+
+    samples: Signal
+    groove: Groove
+    stems: list[str]
+    passes: list[list[str]]
+    tilt_db: float
+    tape: float
+
+    @property
+    def strict(self) -> bool:
+        """Whether every round of the loop is the same."""
+        return all(stems == self.passes[0] for stems in self.passes)
+
+    def record(self) -> dict:
+        """What the sidecar of a shard stores about this clip."""
+        grid = self.groove.grid
+        return {
+            "seed": self.groove.seed,
+            "split": "validation" if is_validation(self.groove.seed) else "train",
+            "genre": self.groove.genre,
+            "bpm": grid.bpm,
+            "bars": grid.bars,
+            "loop_samples": grid.length,
+            "loop_frames": grid.frames,
+            "strict": self.strict,
+            "stems": self.stems,
+            "passes": self.passes,
+            "instruments": {k: v for k, v in self.groove.instruments.items() if k in self.stems},
+            "tilt_db": round(self.tilt_db, 2),
+            "tape": round(self.tape, 2),
+        }
+
+
+def make_clip(seed: int, seconds: float, sounds: Sounds, *, genre: str | None = None, bars: int | None = None) -> Clip:
+    """The clip of a seed: half of all repeat strictly, the rest drop and add stems where the loop starts again."""
+    groove = make_groove(seed, sounds, genre=genre, bars=bars)
+    rng = stream(seed, "clip")
+    stems = _choose_stems(groove, rng)
+    length = round(seconds * RATE)
+    passes = _arrange(stems, -(-length // groove.grid.length), rng)
+    tilt_db = float(np.clip(rng.normal(0, 2.5), -6, 6))
+    tape = GENRES[groove.genre].tape * float(rng.uniform(0.5, 1.2))
+    raw = np.concatenate(_rounds(groove, passes))[:length]
+    samples = master(raw, tilt_db=tilt_db, tape=tape, rng=rng)
+    return Clip(samples=samples, groove=groove, stems=stems, passes=passes, tilt_db=tilt_db, tape=tape)
+
+
+def _choose_stems(groove: Groove, rng: np.random.Generator) -> list[str]:
+    """20 % drums only, 15 % drums and bass, 10 % without drums, the rest everything."""
+    present = list(groove.stems)
+    pitched = [s for s in present if s != "drums"]
+    draw = rng.random()
+    beatless = "kick" not in groove.drum_roles
+    if draw < 0.20 and not beatless:
+        return ["drums"]
+    if draw < 0.35 and not beatless:
+        return [s for s in present if s in ("drums", "bass")]
+    if (draw > 0.90 or (beatless and draw > 0.5)) and pitched:
+        return pitched
+    return present
+
+
+def _arrange(stems: list[str], rounds: int, rng: np.random.Generator) -> list[list[str]]:
+    """The stems of each round. Where they change, every third round plays all of them."""
+    if len(stems) < 2 or rng.random() < 0.5:
+        return [stems] * rounds
+    return [stems if i % 3 == 0 else [s for s in stems if rng.random() < 0.75] or stems for i in range(rounds)]
+
+
+def _rounds(groove: Groove, passes: list[list[str]]) -> list[Signal]:
+    """One array a round; rounds with the same stems share theirs."""
+    mixes: dict[tuple[str, ...], Signal] = {}
+    for stems in passes:
+        key = tuple(stems)
+        if key not in mixes:
+            mixes[key] = np.sum([groove.stems[s] for s in stems], axis=0, dtype=np.float32)
+    return [mixes[tuple(stems)] for stems in passes]
+
+
+def master(x: Signal, *, tilt_db: float, tape: float, rng: np.random.Generator) -> Signal:
+    """Tape colour, spectral tilt, a random loudness, a soft clip; peaks stay within 0.98."""
+    if tape > 0.2:
+        x = band_filter(band_filter(x, "low", 6500), "high", 90)
+        crackle = (rng.random(x.shape, dtype=np.float32) < 6e-5) * np.float32(0.05)
+        x = x + (band_filter(noise(rng, *x.shape), "band", (500, 7000)) * np.float32(0.004) + crackle) * np.float32(
+            tape
+        )
+    x = band_filter(x, "high", 28)
+    low = band_filter(x, "low", float(rng.uniform(500, 1500)), order=1)
+    x = low * np.float32(10 ** (-tilt_db / 40)) + (x - low) * np.float32(10 ** (tilt_db / 40))
+    return _limited(x, float(np.exp(rng.uniform(*np.log(_LOUDNESS)))))
+
+
+def _limited(x: Signal, target: float) -> Signal:
+    """Soft-clipped to about `target` rms; very peaky clips stay quieter rather than turn into squares."""
+    gain = target / (rms(x) + 1e-6)
+    for _ in range(2):  # the clip takes some loudness away: give it back
+        gain = min(gain, _MOST_DRIVE / (np.abs(x).max() + 1e-6))
+        loud = rms(np.tanh(x[: 6 * RATE] * np.float32(gain / PEAK)) * PEAK)
+        before = rms(x[: 6 * RATE] * np.float32(gain))
+        gain *= min(before / (loud + 1e-6), 1.5)
+    return (PEAK * np.tanh(x * np.float32(gain / PEAK))).astype(np.float32)
