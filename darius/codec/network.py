@@ -104,13 +104,16 @@ def _up(block: Block, tree: Params, x: jax.Array, past: Past) -> jax.Array:
 
 
 def _conv(leaf: Params, x: jax.Array, past: Past, name: str, stride: Pair = (1, 1)) -> jax.Array:
-    kernel = leaf["kernel"]
-    return conv2d(past.extend(name, x, kernel.shape[0] - stride[0]), kernel, stride) + leaf["bias"]
+    kernel: jax.Array = leaf["kernel"]
+    bias: jax.Array = leaf["bias"]
+    return conv2d(past.extend(name, x, kernel.shape[0] - stride[0]), kernel, stride) + bias
 
 
 def _dense(layer: Params, x: jax.Array) -> jax.Array:
     """A 1x1 convolution."""
-    return x @ layer["conv"]["kernel"][0, 0] + layer["conv"]["bias"]
+    kernel: jax.Array = layer["conv"]["kernel"]
+    bias: jax.Array = layer["conv"]["bias"]
+    return x @ kernel[0, 0] + bias
 
 
 def _mean_pool(x: jax.Array, stride: Pair) -> jax.Array:

@@ -17,8 +17,9 @@ from darius.codec.config import CodecConfig
 
 def window(config: CodecConfig) -> NDArray[np.float32]:
     """The analysis window, float32 [stft_frame]."""
-    phase = np.arange(config.stft_frame) / (config.stft_frame + config.stft_frame % 2)
-    return (0.5 - 0.5 * np.cos(2 * np.pi * phase)).astype(np.float32)
+    phase = np.arange(config.stft_frame) / (config.stft_frame - config.stft_frame % 2)
+    hann: NDArray[np.float32] = (0.5 - 0.5 * np.cos(2 * np.pi * phase)).astype(np.float32)
+    return hann
 
 
 def synthesis_window(config: CodecConfig) -> NDArray[np.float32]:
@@ -62,7 +63,7 @@ def waveform(config: CodecConfig, frames: jax.Array) -> jax.Array:
 
 
 def windowed_frames(config: CodecConfig, spectrum: jax.Array) -> jax.Array:
-    """Spectrogram [batch, steps, bins, 2 * channels] -> windowed frames, float32 [batch, steps, stft_frame, channels]."""
+    """Spectrogram [batch, steps, bins, 2 * channels] -> windowed float32 [batch, steps, stft_frame, channels]."""
     batch, steps, bins, _ = spectrum.shape
     parts = spectrum.astype(jnp.float32).reshape(batch, steps, bins, config.channels, 2)
     parts = jnp.pad(parts, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
