@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from darius.audio import riff
+from darius.audio.bars import MAX_BPM, MIN_BPM
 from darius.audio.waveform import Samples, Waveform
 from darius.errors import BadAudio, InvalidOption, OutputExists, OutputFailed
 
@@ -30,6 +32,8 @@ LOUDEST = 100.0
 _BLOCK = 1 << 16
 _SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
 _FORMATS = {".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+
+_COMMENT = re.compile(r"\bbpm=(\d{2,3}(?:\.\d+)?)\b")
 
 StrPath = str | os.PathLike[str]
 
@@ -233,10 +237,30 @@ def _write_with_library(path: Path, waveform: Waveform, subtype: str, comment: s
 
 
 def tempo_tag(path: StrPath) -> float | None:
-    """The tempo that a WAV states in its ACID chunk, in bpm; None where there is none, whatever the file is."""
+    """The tempo that a file states: the ACID chunk of a WAV, or the comment that `save` writes elsewhere.
+
+    In bpm, from 20 to 400; None where there is none, whatever the file is.
+    """
     try:
         with Path(path).open("rb") as handle:
             info = riff.read_loop_info(handle)
-    except OSError:
+            if info:
+                return info.tempo
+            handle.seek(0)
+            return _comment_tempo(handle.read(4), Path(path))
+    except (OSError, ValueError):
         return None
-    return info.tempo if info else None
+
+
+def _comment_tempo(magic: bytes, path: Path) -> float | None:
+    if magic not in (b"fLaC", b"OggS") and magic[:3] != b"ID3":
+        return None
+    import soundfile
+
+    try:
+        with path.open("rb") as handle, soundfile.SoundFile(handle.fileno(), closefd=False) as sound:
+            comment = _COMMENT.search(sound.comment)
+    except (soundfile.SoundFileError, UnicodeDecodeError):
+        return None
+    tempo = float(comment[1]) if comment else 0.0
+    return tempo if MIN_BPM <= tempo <= MAX_BPM else None

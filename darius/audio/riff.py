@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from darius.audio.bars import MAX_BPM, MIN_BPM
 from darius.audio.waveform import Samples, Waveform
 from darius.errors import InvalidOption, OutputFailed
 
@@ -105,7 +106,7 @@ def read_loop_info(handle: BinaryIO) -> LoopInfo | None:
             return None
         flags, _, _, _, beats, _, upper, tempo = _ACID.unpack(body)
         one_shot = flags & 0x01
-        if one_shot or not math.isfinite(tempo) or not 20 <= tempo <= 400:
+        if one_shot or not math.isfinite(tempo) or not MIN_BPM <= tempo <= MAX_BPM:
             return None
         return LoopInfo(tempo=float(tempo), beats=int(beats), beats_per_bar=int(upper) or 4)
     return None
