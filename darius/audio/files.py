@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ LOUDEST = 100.0
 
 _BLOCK = 1 << 16
 _SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
+SUFFIXES = tuple(_SUBTYPES)
 _FORMATS = {".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 
 _COMMENT = re.compile(r"\bbpm=(\d{2,3}(?:\.\d+)?)\b")
@@ -136,17 +137,17 @@ def _check_samples(name: str, samples: Samples, rate: int) -> None:
         )
 
 
-def check_output(path: StrPath, *, overwrite: bool = False) -> Path:
+def check_output(path: StrPath, *, overwrite: bool = False, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Refuses an output path early, before long work is done for it.
 
     Raises:
-      InvalidOption: the suffix is none of .wav, .flac, .ogg, .mp3.
+      InvalidOption: the suffix is none of `suffixes`.
       OutputExists: there is a file, and `overwrite` is false.
       OutputFailed: the folder is missing or cannot be written to, or the path is a folder.
     """
     path = Path(path)
-    if path.suffix.lower() not in _SUBTYPES:
-        raise InvalidOption(f"'{path.name}' has no suffix that Darius can write.", "Use .wav, .flac, .ogg or .mp3.")
+    if path.suffix.lower() not in suffixes:
+        raise InvalidOption(f"'{path.name}' does not end in a known suffix.", f"Use {' or '.join(suffixes)}.")
     folder = path.parent
     if path.is_dir():
         raise OutputFailed(f"'{path}' is a folder.", "Give the name of a file.")
@@ -253,7 +254,7 @@ def tempo_tag(path: StrPath) -> float | None:
 
 
 def _comment_tempo(magic: bytes, path: Path) -> float | None:
-    if magic not in (b"fLaC", b"OggS") and magic[:3] != b"ID3":
+    if magic == b"RIFF":
         return None
     import soundfile
 

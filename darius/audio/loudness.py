@@ -112,7 +112,7 @@ def limit(samples: Samples, rate: int, *, ceiling: float = CEILING) -> Samples:
     # Two running means of `half + 1` reach `half` to each side together: a triangular weight.
     smooth = uniform_filter1d(uniform_filter1d(lowest, 2 * (half // 2) + 1), 2 * (half // 2) + 1)
     gain = np.minimum(smooth, needed)
-    return np.clip(samples * gain[:, None], -ceiling, ceiling).astype(np.float32)
+    return np.asarray(np.clip(samples * gain[:, None], -ceiling, ceiling), np.float32)
 
 
 def match(
