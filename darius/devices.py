@@ -112,15 +112,7 @@ def _device_memory(device: Any) -> int | None:
     return int(limit) if limit is not None else None
 
 
-def cache_directory() -> Path:
-    """Where Darius keeps downloads and compiled programs: DARIUS_CACHE, else the user's cache directory."""
-    import platformdirs
-
-    given = os.environ.get("DARIUS_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("darius"))
-
-
-def keep_compiled_programs(directory: Path | None = None) -> None:
+def keep_compiled_programs(directory: Path) -> None:
     """Lets JAX keep compiled programs on disk, so that the second start is quick.
 
     A process-wide setting of JAX's own; a directory that the user has set for JAX already is left alone.
@@ -128,7 +120,7 @@ def keep_compiled_programs(directory: Path | None = None) -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(directory or cache_directory() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(directory))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

@@ -67,12 +67,12 @@ def _tell_parity(report: Report) -> None:
 
 def _examine() -> dict[str, Any]:
     """Everything the report says, as one JSON-ready object."""
-    from darius import __version__, devices
+    from darius import __version__, devices, hub
 
     found = devices.list_devices()
     best = devices.find_device("auto")
     budget = next(d.memory for d in found if d.kind == best.platform)
-    cache = devices.cache_directory()
+    cache = hub.cache_root()
     models = [_judge(name, best.platform, budget) for name in ("tiny", "base", "large")]
     return {
         "darius": __version__,

@@ -9,6 +9,7 @@ import typer
 
 from darius.errors import InvalidOption
 from darius_cli import output
+from darius_cli.commands import analyze
 
 if TYPE_CHECKING:
     from darius.continuation import Continuation, ContinuationOptions
@@ -70,6 +71,7 @@ def generate(
     [bold]darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3[/bold]
     """
     from darius.audio import files
+    from darius.audio.loudness import measure
     from darius.audio.tempo import find_tempo
     from darius.continuation import ContinuationOptions, continue_loop
     from darius.model import load
@@ -116,8 +118,9 @@ def generate(
     for i, path in enumerate(paths):
         result.save(path, variation=i, overwrite=force, subtype=subtype)
     if plot is not None:
-        _draw(result, plot)
-    output.show(_summary(result, paths, player), as_json=as_json, human=lambda: _tell(result, paths, plot))
+        _draw(result, plot, force)
+    heard = analyze.summary(loop, waveform, measure(waveform), tempo)
+    output.show(_summary(result, paths, player, heard), as_json=as_json, human=lambda: _tell(result, paths, plot))
     if play:
         from darius.audio.player import play as play_file
 
@@ -145,19 +148,18 @@ def _output_paths(loop: Path, out: Path | None, options: ContinuationOptions, bp
     return [path.with_stem(f"{path.stem}_{i + 1}") for i in range(options.variations)]
 
 
-def _draw(result: Continuation, target: Path) -> None:
-    from darius.audio.plot import plot_waveform
+def _draw(result: Continuation, target: Path, force: bool) -> None:
+    from darius.audio.bars import BarGrid
+    from darius.audio.plot import plot
 
-    plot_waveform(
-        result.waveforms[0],
-        target,
-        bpm=result.bpm,
-        beats_per_bar=result.beats_per_bar,
-        loop_samples=result.loop_samples,
-    )
+    waveform, skipped = result.waveforms[0], result.loop_samples
+    grid = BarGrid(bpm=result.bpm, beats_per_bar=result.beats_per_bar, rate=waveform.rate)
+    before = round(skipped / grid.samples_per_bar)
+    lines = [skipped + position for position in (grid.position(bar) for bar in range(-before, result.bars + 1))]
+    plot(target, waveform, bar_lines=lines, loop_end=skipped or None, title=target.stem, overwrite=force)
 
 
-def _summary(result: Continuation, paths: list[Path], player: Model) -> dict[str, Any]:
+def _summary(result: Continuation, paths: list[Path], player: Model, loop: dict[str, Any]) -> dict[str, Any]:
     from darius.audio.loudness import measure
 
     rate = result.waveforms[0].rate
@@ -167,13 +169,13 @@ def _summary(result: Continuation, paths: list[Path], player: Model) -> dict[str
         "bars": result.bars,
         "beats_per_bar": result.beats_per_bar,
         "bpm": float(result.bpm),
-        "tempo": result.tempo.to_dict(),
+        "loop": loop,
         "sample_rate": rate,
         "samples": result.samples,
         "seconds": result.samples / rate,
         "loop_samples": result.loop_samples,
         "seeds": list(result.seeds),
-        "level": [measure(waveform).to_dict() for waveform in result.waveforms],
+        "levels": [analyze.level_summary(measure(waveform)) for waveform in result.waveforms],
         "took": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "real_time_factor": round(result.real_time_factor, 3),
         "notes": list(result.notes),

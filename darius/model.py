@@ -1,0 +1,276 @@
+"""The one model loader, and what it gives: a language model, a codec and a style model that belong together.
+
+Knows names, devices and number types; knows no request. A model holds nothing that a request changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darius import hub
+from darius.devices import default_dtype, find_device, keep_compiled_programs, memory_errors
+from darius.errors import BadCheckpoint, InvalidOption
+from darius.hub.cache import checkpoints_folder
+from darius.tokens import TokenLayout
+
+if TYPE_CHECKING:
+    from darius.audio.waveform import Waveform
+    from darius.codec.codec import Codec
+    from darius.continuation import Continuation, Progress
+    from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import Decoder
+    from darius.style.interface import StyleModel
+    from darius.style.mix import StyleRequest
+    from darius.style.steering import Assets
+
+OnProgress = Callable[[str, float], None]
+PACKAGE_CONFIG, LANGUAGE_MODEL, CODEC, STYLE = (
+    "config.json",
+    "depthformer.safetensors",
+    "codec.safetensors",
+    "style.safetensors",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """Tokens in, sound out: a language model and the codec whose codes it speaks."""
+
+    decoder: Decoder
+    codec: Codec
+
+    @property
+    def layout(self) -> TokenLayout:
+        return self.decoder.config.layout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Model(Engine):
+    """A whole model.
+
+    Attributes:
+      name: as it was asked for.
+      style: words and sounds -> style codes.
+      assets: a finetune's own styles.
+      prefers_frame_grid: plays better in time when loops are whole frames (see `ContinuationOptions.timing`).
+      step: training step of the language model, where known.
+    """
+
+    name: str
+    style: StyleModel
+    assets: Assets
+    prefers_frame_grid: bool = False
+    step: int | None = None
+
+    def continue_loop(
+        self,
+        loop: str | Path | Waveform,
+        *,
+        style: str | list[str] | StyleRequest | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Continuation:
+        """Continues a loop by exact bars; see `darius.ContinuationOptions` for every option (bars=8, seed=7, ...).
+
+        Args:
+          loop: a file's path, or a waveform.
+          style: words ("acid house", "dub:0.5"), several of them, or a whole request.
+          progress: told of each stage.
+
+        Raises:
+          BadAudio: the loop cannot be used.
+          InvalidOption: an option is out of range.
+        """
+        from darius.audio import files
+        from darius.audio.tempo import find_tempo
+        from darius.audio.waveform import Waveform
+        from darius.continuation import ContinuationOptions, continue_loop
+        from darius.style.mix import StyleRequest, parse
+
+        if style is not None and not isinstance(style, StyleRequest):
+            style = StyleRequest(texts=tuple(parse(text) for text in ([style] if isinstance(style, str) else style)))
+        try:
+            wanted = ContinuationOptions(style=style or StyleRequest(), **options)
+        except TypeError as error:
+            raise InvalidOption(f"continue_loop: {error}.", "See darius.ContinuationOptions.") from None
+        path = None if isinstance(loop, Waveform) else Path(loop)
+        waveform = loop if isinstance(loop, Waveform) else files.load(loop)
+        wanted.check()
+        tempo = find_tempo(waveform, path=path, beats_per_bar=wanted.beats_per_bar, bpm=wanted.bpm)
+        return continue_loop(self, waveform, wanted, tempo=tempo, progress=progress)
+
+
+def load(
+    name: str = "tiny",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    offline: bool = False,
+    keep_programs: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Model:
+    """Loads a model by name, fetching it first if it is not here.
+
+    Args:
+      name: tiny, base, large, a folder, an archive, or hf:user/repo@revision#step.
+      device: auto, cpu, gpu, gpu:1.
+      dtype: of weights and activations: auto (bfloat16 on accelerators, float32 on the CPU), float32, bfloat16.
+      offline: use only what is here.
+      keep_programs: keep compiled programs in Darius' cache, so that the next start is quick.
+      on_progress: told of downloads and conversions.
+
+    Raises:
+      ModelNotFound, DownloadFailed, BadCheckpoint, NoDevice, OutOfMemory, MissingDependency.
+    """
+    place = find_device(device)
+    numbers = _dtype(dtype, place)
+    resolved = hub.resolve(name, offline=offline, on_progress=on_progress)
+    if keep_programs:
+        keep_compiled_programs(hub.cache_root() / "compiled")
+    with memory_errors(f"loading the model {name}"):
+        if resolved.kind in ("embedded", "package"):
+            return _load_package(resolved, place, numbers)
+        return _load_checkpoint(resolved, place, numbers, offline=offline, on_progress=on_progress)
+
+
+def random_engine(size: str, *, device: str = "auto", dtype: str = "auto", keep_programs: bool = True) -> Engine:
+    """An engine of random weights in the shape of tiny, base or large, full-size codec included: to measure speed."""
+    import jax
+
+    from darius.codec import weights as codec_weights
+    from darius.codec.codec import Codec
+    from darius.codec.config import CodecConfig
+    from darius.depthformer import weights
+    from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import Decoder
+
+    presets = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}
+    if size not in presets:
+        raise InvalidOption(f"There is no size '{size}' to make random weights of.", "Choose tiny, base or large.")
+    place = find_device(device)
+    numbers = _dtype(dtype, place)
+    if keep_programs:
+        keep_compiled_programs(hub.cache_root() / "compiled")
+    config = presets[size]()
+    codec_config = CodecConfig.tiny() if size == "tiny" else CodecConfig.spectrostream()
+    with memory_errors(f"making random weights for {size}"):
+        # On the host first: float32 copies would count towards the device's peak.
+        with jax.default_device(jax.devices("cpu")[0]):
+            params = weights.initialise(config, jax.random.key(0))
+            codec_params = codec_weights.initialise(codec_config, jax.random.key(1))
+        return Engine(
+            decoder=Decoder(config, params, dtype=numbers, device=place),
+            codec=Codec(codec_config, codec_params, dtype=numbers, device=place),
+        )
+
+
+def _dtype(name: str, device: Any) -> Any:
+    import jax.numpy as jnp
+
+    known = {"auto": default_dtype(device), "float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    if name not in known:
+        raise InvalidOption(f"There is no number type '{name}'.", f"Choose one of: {', '.join(known)}.")
+    return known[name]
+
+
+def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: Any) -> Model:
+    """A folder as `tiny` is: all parts in Darius' own files."""
+    from darius.checkpoints import compact, safetensors_io
+    from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import Decoder
+
+    file = resolved.path / LANGUAGE_MODEL
+    facts = safetensors_io.metadata(file)
+    config = DepthformerConfig.from_dict(facts["config"])
+    params = compact.unpack(config, safetensors_io.load(file))
+    return Model(
+        name=resolved.name,
+        decoder=Decoder(config, params, dtype=dtype, device=device),
+        step=facts.get("step"),
+        **_package_parts(resolved.path, device, dtype),
+        assets=_assets(resolved),
+    )
+
+
+def _package_parts(folder: Path, device: Any, dtype: Any) -> dict[str, Any]:
+    """Codec, style and habits of a package folder."""
+    from darius.style import tiny
+    from darius.style.cache import CachedStyle
+
+    settings = json.loads((folder / PACKAGE_CONFIG).read_text())
+    return {
+        "codec": _load_codec(folder / CODEC, device, dtype),
+        "style": CachedStyle(tiny.load(folder / STYLE)),
+        "prefers_frame_grid": settings.get("timing") == "grid",
+    }
+
+
+def _load_codec(file: Path, device: Any, dtype: Any) -> Codec:
+    import numpy as np
+
+    from darius.checkpoints import safetensors_io
+    from darius.codec import weights
+    from darius.codec.codec import Codec
+    from darius.codec.config import CodecConfig
+
+    config = CodecConfig.from_dict(safetensors_io.metadata(file)["config"])
+    tensors = {name: np.asarray(value, np.float32) for name, value in safetensors_io.load(file).items()}
+    return Codec(config, weights.nest(tensors), dtype=dtype, device=device)
+
+
+def _load_checkpoint(
+    resolved: hub.ResolvedModel, device: Any, dtype: Any, *, offline: bool, on_progress: OnProgress | None
+) -> Model:
+    """A T5X folder, an archive of one, or a safetensors file of one, with the codec and style it was trained on."""
+    from darius.checkpoints import convert
+    from darius.depthformer import weights
+    from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import Decoder
+    from darius.style import musiccoca
+    from darius.style.cache import CachedStyle
+
+    read = convert.load(resolved.path, cache_dir=checkpoints_folder(hub.cache_root()))
+    config = weights.config_of({name: array.shape for name, array in read.params.items()})
+    weights.check(config, read.params)
+    parts: Mapping[str, Any]
+    if _sizes(config) == _sizes(DepthformerConfig.tiny()):
+        parts = _package_parts(hub.resolve("tiny").path, device, dtype)
+    elif _sizes(config) in (_sizes(DepthformerConfig.base()), _sizes(DepthformerConfig.large())):
+        folder = hub.v1_parts(offline=offline, on_progress=on_progress)
+        parts = {"codec": _load_codec(folder / CODEC, device, dtype), "style": CachedStyle(musiccoca.load(folder))}
+    else:
+        raise BadCheckpoint(
+            f"'{resolved.name}' has the sizes of no model that Darius knows (width {config.embed_dim}).",
+            "It must be Magenta RealTime v1 base or large, tiny, or a finetune of one of them.",
+        )
+    return Model(
+        name=resolved.name,
+        decoder=Decoder(config, read.params, dtype=dtype, device=device),
+        step=resolved.step if resolved.step is not None else read.step,
+        assets=_assets(resolved),
+        **parts,
+    )
+
+
+def _sizes(config: DepthformerConfig) -> tuple[int, ...]:
+    return (
+        config.embed_dim,
+        config.num_encoder_layers,
+        config.num_temporal_layers,
+        config.num_depth_layers,
+        config.layout.codebook_size,
+    )
+
+
+def _assets(resolved: hub.ResolvedModel) -> Assets:
+    from darius.style import steering
+
+    mean, centroids = resolved.assets.mean, resolved.assets.centroids
+    return steering.Assets(
+        mean=steering.load_mean(mean) if mean else None,
+        centroids=steering.load_centroids(centroids) if centroids else None,
+    )
