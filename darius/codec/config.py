@@ -88,8 +88,10 @@ class CodecConfig:
             raise ValueError(
                 f"channel_recombo_block {self.channel_recombo_block} names none of the {len(self.ratios)} blocks."
             )
-        if self.stft_frame > self.stft_fft or self.stft_frame % self.stft_step:
-            raise ValueError("The STFT window must be a multiple of its hop and at most as long as the transform.")
+        if not self.stft_step < self.stft_frame <= self.stft_fft or self.stft_frame % self.stft_step:
+            raise ValueError(
+                "The STFT window must be a multiple (two or more) of its hop and at most as long as the transform."
+            )
 
     @classmethod
     def spectrostream(cls) -> CodecConfig:

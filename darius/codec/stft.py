@@ -18,15 +18,16 @@ from darius.codec.config import CodecConfig
 def window(config: CodecConfig) -> NDArray[np.float32]:
     """The analysis window, float32 [stft_frame]."""
     phase = np.arange(config.stft_frame) / (config.stft_frame - config.stft_frame % 2)
-    hann: NDArray[np.float32] = (0.5 - 0.5 * np.cos(2 * np.pi * phase)).astype(np.float32)
-    return hann
+    hann: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * phase)
+    return hann.astype(np.float32)
 
 
 def synthesis_window(config: CodecConfig) -> NDArray[np.float32]:
     """The window that turns overlapping analysis windows back into the signal, float32 [stft_frame]."""
     forward = window(config).astype(np.float64)
     energy = np.tile(np.square(forward).reshape(-1, config.stft_step).sum(0), config.stft_frame // config.stft_step)
-    return (forward / energy).astype(np.float32)
+    backward: NDArray[np.float64] = forward / energy
+    return backward.astype(np.float32)
 
 
 def spectrogram(config: CodecConfig, waveform: jax.Array) -> jax.Array:
