@@ -24,6 +24,8 @@ _FREE_SNAP = Fraction(25, 10_000)
 _FREE_TRUST = 0.75
 """Most loops are cut to whole bars: other tempi need to fit better by this much."""
 _MOST = 8
+_SAME_TEMPO = 0.02
+"""Candidates nearer than this are one, and the better is kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def rate_tempi(waveform: Waveform, beats_per_bar: int) -> tuple[TempoCandidate, 
     found = _whole_tempi(waveform, beats_per_bar) + _free_tempi(waveform, beats_per_bar)
     kept: list[TempoCandidate] = []
     for candidate in sorted(found, key=lambda c: -c.fit):
-        if all(abs(candidate.bpm / other.bpm - 1) > 0.01 for other in kept):
+        if all(abs(candidate.bpm / other.bpm - 1) > _SAME_TEMPO for other in kept):
             kept.append(candidate)
     return tuple(kept[:_MOST])
 

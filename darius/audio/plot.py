@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from darius.audio import files
+from darius.audio.bars import BarGrid, Bpm, exact_bpm
 from darius.audio.mel import hertz_to_mel, log_mel
 from darius.audio.waveform import Waveform
 from darius.errors import MissingDependency
@@ -18,24 +19,27 @@ _COLUMNS = 1600
 _TOP_HERTZ = 16_000.0
 _BOTTOM_HERTZ = 20.0
 _RANGE_DB = 75.0
+_MOST_NAMES = 40
 _TICKS = (100, 300, 1000, 3000, 10_000)
 _INK, _WAVE, _LOOP = "#22262b", "#2f6f8f", "#c8553d"
 
 
-def plot(
-    path: str | os.PathLike[str],
+def plot_waveform(
     waveform: Waveform,
+    path: str | os.PathLike[str],
     *,
-    bar_lines: Sequence[int] = (),
-    loop_end: int | None = None,
+    bpm: Bpm | None = None,
+    beats_per_bar: int = 4,
+    loop_samples: int = 0,
     title: str = "",
-    overwrite: bool = False,
+    overwrite: bool = True,
 ) -> Path:
     """Draws a PNG of 1600 x 800 points.
 
     Args:
-      bar_lines: sample positions of the bar lines, as `BarGrid.lines` gives them.
-      loop_end: the sample where the loop ends and its continuation begins, when both are in the waveform.
+      bpm, beats_per_bar: for the bar lines, the first at sample 0; none are drawn without a tempo.
+      loop_samples: where the loop ends and its continuation begins; 0 if there is no loop in front.
+      overwrite: redraw a picture that exists.
 
     Raises:
       MissingDependency: matplotlib is not installed.
@@ -54,13 +58,15 @@ def plot(
     wave, spectrum = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     _draw_wave(wave, waveform)
     _draw_mel(figure, spectrum, waveform)
+    lines = [] if bpm is None else _bar_lines(waveform, BarGrid(bpm=exact_bpm(bpm), beats_per_bar=beats_per_bar))
     for axes in (wave, spectrum):
-        _draw_bars(axes, bar_lines, waveform.rate)
-        if loop_end is not None:
-            axes.axvline(loop_end / waveform.rate, color=_LOOP, linewidth=2.0)
-    _name_bars(wave, bar_lines, waveform.rate)
-    if loop_end is not None:
-        _name_parts(wave, loop_end / waveform.rate)
+        for line in lines:
+            axes.axvline(line, color="#9aa3ad", linewidth=0.8, alpha=0.8)
+        if loop_samples:
+            axes.axvline(loop_samples / waveform.rate, color=_LOOP, linewidth=2.0)
+    _name_bars(wave, lines, waveform.duration)
+    if loop_samples:
+        _name_parts(wave, loop_samples / waveform.rate)
     wave.set_title(title, loc="left", color=_INK, pad=18)
     with files.atomic(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -107,22 +113,21 @@ def _draw_mel(figure: Any, axes: Any, waveform: Waveform) -> None:
     figure.colorbar(image, ax=axes, label="dB", pad=0.01)
 
 
-def _draw_bars(axes: Any, bar_lines: Sequence[int], rate: int) -> None:
-    for line in bar_lines:
-        axes.axvline(line / rate, color="#9aa3ad", linewidth=0.8, alpha=0.8)
+def _bar_lines(waveform: Waveform, grid: BarGrid) -> list[float]:
+    """Seconds of every bar line inside the waveform."""
+    bars = int(waveform.duration / grid.seconds_per_bar + 1e-3)
+    return [float(grid.seconds_per_bar * bar) for bar in range(bars + 1)]
 
 
-def _name_bars(axes: Any, bar_lines: Sequence[int], rate: int) -> None:
+def _name_bars(axes: Any, lines: Sequence[float], duration: float) -> None:
     """Numbers above the bars: all of them, or every second, fourth ... where they are many."""
-    bars = len(bar_lines) - 1
     every = 1
-    while bars / every > 32:
+    while len(lines) / every > _MOST_NAMES:
         every *= 2
-    for bar in range(0, max(0, bars), every):
-        place = bar_lines[bar] / rate
-        axes.annotate(
-            f"{bar + 1}", (place, 1.0), (2, 3), xycoords=("data", "axes fraction"), textcoords="offset points"
-        )
+    for bar, place in list(enumerate(lines, start=1))[::every]:
+        if place < duration - 1e-3:
+            at_top = ("data", "axes fraction")
+            axes.annotate(f"{bar}", (place, 1.0), (2, 3), xycoords=at_top, textcoords="offset points")
 
 
 def _name_parts(axes: Any, loop_end: float) -> None:
