@@ -62,14 +62,14 @@ def load(path: str | Path, *, cache_dir: Path, shapes: Shapes | None = None) -> 
     return weights
 
 
-def cached_safetensors(archive: Path, *, cache_dir: Path) -> Path:
+def cached_safetensors(archive: Path, *, cache_dir: Path, on_progress: OnProgress | None = None) -> Path:
     """The safetensors file of an archive, made once for the archive's content."""
     if not archive.is_file():
         raise BadCheckpoint(f"There is no archive {archive}.", "Check the path.")
     digest = archives.content_hash(archive, cache_dir)
     target = cache_dir / "converted" / digest[:32] / f"{archives.stem(archive)}{SAFETENSORS_SUFFIX}"
     if not target.is_file():
-        to_safetensors(archive, target, cache_dir=cache_dir, overwrite=True)
+        to_safetensors(archive, target, cache_dir=cache_dir, overwrite=True, on_progress=on_progress)
     return target
 
 
