@@ -1,0 +1,188 @@
+"""The decoder: one compiled call turns B encoder rows into B chunks of codes. Knows no sessions and no audio.
+
+Within the call the encoder runs once, cross-attention keys and values are computed once, caches are static, and
+every level is projected on its own codes only: a token of the wrong level, or an early end, cannot be drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from darius.depthformer import weights
+from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.packing import Packed, pack
+from darius.depthformer.sampling import Controls, choose, guide, gumbel
+from darius.depthformer.steps import frame_step, start
+from darius.errors import InvalidOption, OutOfMemory
+from darius.tokens import MASK_ID
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodePlan:
+    """How a chunk is compiled. The tokens mean the same whatever is chosen; speed, memory and compile time do not.
+
+    Attributes:
+      dtype: of weights, caches and most arithmetic.
+      unroll_levels: RVQ levels written out per turn of the loop over a frame's levels (1: a plain loop). Every
+        turn costs a launch of its condition on a GPU, and written-out levels fuse into fewer kernels.
+      unroll_layers: write the decoder's layers out, or scan over stacked weights (compiles faster, copies more).
+      unroll_encoder: the same for the encoder, where a chunk spends little time.
+      exact_frames: compile one program for each number of frames, whose loops then have lengths known to the
+        compiler; otherwise one program serves them all.
+      count_top_k: find the top k by counting instead of sorting.
+    """
+
+    dtype: DType = "float32"
+    unroll_levels: int = 1
+    unroll_layers: bool = True
+    unroll_encoder: bool = False
+    exact_frames: bool = False
+    count_top_k: bool = False
+
+    @classmethod
+    def for_platform(cls, platform: str, *, dtype: DType | None = None) -> DecodePlan:
+        """The default of a JAX platform: "cpu", or anything else as a GPU."""
+        if platform == "cpu":
+            return cls(dtype=dtype or "float32")
+        return cls(dtype=dtype or "bfloat16", unroll_levels=16, count_top_k=True)
+
+
+class Decoder:
+    """A Depthformer on a device, ready to decode chunks for any batch of independent streams.
+
+    Holds parameters and compiled functions and nothing else: calls do not influence each other.
+
+    Args:
+      params: flat parameters (`weights.Params`), converted on the host, tensor by tensor.
+      dtype: "float32" or "bfloat16"; None chooses float32 on a CPU and bfloat16 elsewhere.
+      device: None is JAX's default device.
+      plan: how to compile; None is the platform's default.
+
+    Raises:
+      BadCheckpoint: the parameters do not fit the configuration.
+    """
+
+    def __init__(
+        self,
+        config: DepthformerConfig,
+        params: Mapping[str, Any],
+        *,
+        dtype: DType | None = None,
+        device: jax.Device | None = None,
+        plan: DecodePlan | None = None,
+    ) -> None:
+        weights.check(config, params)
+        self.config = config
+        self.device = device or jax.devices()[0]
+        self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
+        host = {name: np.asarray(value) for name, value in params.items()}
+        packed = pack(
+            config,
+            host,
+            self.plan.dtype,
+            projection_dtype=self.plan.dtype,
+            stacked=not self.plan.unroll_layers,
+            stacked_encoder=not self.plan.unroll_encoder,
+        )
+        self._packed: Packed = jax.device_put(packed, self.device)
+        static = ("guided", "frames") if self.plan.exact_frames else ("guided",)
+        self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
+
+    def decode_chunk(self, encoder_tokens: ArrayLike, controls: Controls, *, frames: int | None = None) -> jax.Array:
+        """Decodes the next frames of every stream.
+
+        Args:
+          encoder_tokens: int32 [B, encoder_length], the conditioned rows; the unconditioned ones are made here, and
+            only if any row has a guidance other than 0.
+          controls: one value a row.
+          frames: at most (and by default) the layout's `chunk_frames`; fewer give the beginning of the same chunk.
+
+        Returns:
+          RVQ codes int32 [B, frames, levels], on the device, possibly still being computed.
+
+        Raises:
+          InvalidOption: shapes that do not fit, or too many frames.
+          OutOfMemory: the batch does not fit on the device.
+        """
+        frames = self.config.layout.chunk_frames if frames is None else frames
+        self._check(encoder_tokens, controls, frames)
+        guided = bool(np.any(np.asarray(controls.guidance) != 0))
+        try:
+            codes = self._run(self._packed, encoder_tokens, controls, guided=guided, frames=frames)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"The device has too little memory to decode {np.shape(encoder_tokens)[0]} streams together.",
+                "Use fewer streams, guidance 0, or a smaller model.",
+            ) from error
+        return codes[:, :frames]
+
+    def _check(self, encoder_tokens: ArrayLike, controls: Controls, frames: int) -> None:
+        layout = self.config.layout
+        if not 1 <= frames <= layout.chunk_frames:
+            raise InvalidOption(f"A chunk has 1 to {layout.chunk_frames} frames, not {frames}.")
+        shape = np.shape(encoder_tokens)
+        if len(shape) != 2 or shape[1] != layout.encoder_length or shape[0] < 1:
+            raise InvalidOption(f"Encoder rows are [batch, {layout.encoder_length}], not {list(shape)}.")
+        for name, value in zip(controls._fields, controls, strict=True):
+            if np.shape(value) != shape[:1]:
+                raise InvalidOption(
+                    f"The control {name} is {list(np.shape(value))}, not one value for each of {shape[0]} rows."
+                )
+
+
+def decode(
+    config: DepthformerConfig,
+    plan: DecodePlan,
+    packed: Packed,
+    encoder_tokens: jax.Array,
+    controls: Controls,
+    *,
+    guided: bool,
+    frames: int | jax.Array,
+) -> jax.Array:
+    """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`."""
+    layout = config.layout
+    batch = encoder_tokens.shape[0]
+    rows = with_unconditioned(config, encoder_tokens) if guided else encoder_tokens
+    contexts, state = start(config, packed, rows)
+    offsets = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size
+
+    def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:
+        table, offset, noise = extra
+        logits = jnp.dot(hidden[:, 0].astype(table.dtype), table, preferred_element_type=jnp.float32)
+        if guided:
+            logits = guide(logits[:batch], logits[batch:], controls.guidance)
+        codes = choose(logits, noise, controls.temperature, controls.top_k, by_counting=plan.count_top_k)
+        ids = offset + codes
+        return None, jnp.concatenate([ids, ids]) if guided else ids, codes
+
+    def frame_body(frame: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        state, codes = carry
+        steps = frame * layout.codec_levels + jnp.arange(layout.codec_levels)
+        noise = gumbel(jnp.asarray(controls.seed), jnp.asarray(controls.chunk), steps[:, None], layout.codebook_size)
+        extras = (packed.projection, offsets, noise)
+        state, _, _, drawn = frame_step(
+            config, packed, contexts, state, frame, pick, None, extras, unroll_levels=plan.unroll_levels
+        )
+        return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
+
+    empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
+    return jax.lax.fori_loop(0, frames, frame_body, (state, empty))[1]
+
+
+def with_unconditioned(config: DepthformerConfig, encoder_tokens: jax.Array) -> jax.Array:
+    """Rows [B, L], then the same rows with the style masked: [2B, L]."""
+    without = encoder_tokens.at[:, -config.layout.context_style_levels :].set(MASK_ID)
+    return jnp.concatenate([encoder_tokens, without])
