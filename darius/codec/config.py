@@ -53,6 +53,9 @@ class CodecConfig:
       channel_recombo_block: the encoder block that joins the branches (may be negative; the blocks are those of
         `ratios` and then the bottleneck).
       lookahead_frames: frames that the decoder sees ahead of the one it renders.
+      fold: (steps, bins) of the spectrogram that the network sees as channels of one position; (1, 1) in the original.
+      compression: exponent of the magnitudes that the network sees and makes; 1 (linear) in the original, whose
+        gains a small network could not learn quickly.
 
     Source: SpectroStream, Magenta RealTime.
     """
@@ -74,12 +77,14 @@ class CodecConfig:
     channel_splits: int = 2
     channel_recombo_block: int = -2
     lookahead_frames: int = 1
+    fold: Pair = (1, 1)
+    compression: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.ratios) != len(self.mults):
             raise ValueError(f"ratios and mults differ in length: {len(self.ratios)} and {len(self.mults)}.")
-        if self.bins % math.prod(f for _, f in self.ratios):
-            raise ValueError(f"The frequency strides {self.ratios} do not divide {self.bins} bins.")
+        if self.bins % (self.fold[1] * math.prod(f for _, f in self.ratios)):
+            raise ValueError(f"The fold {self.fold} and the strides {self.ratios} do not divide {self.bins} bins.")
         if self.channels % self.channel_splits:
             raise ValueError(f"{self.channels} channels cannot be split into {self.channel_splits} branches.")
         if not -len(self.ratios) - 1 <= self.channel_recombo_block < len(self.ratios) or self.join_block == len(
@@ -132,17 +137,17 @@ class CodecConfig:
 
     @property
     def bottleneck_bins(self) -> int:
-        return self.bins // math.prod(f for _, f in self.ratios)
+        return self.bins // self.fold[1] // math.prod(f for _, f in self.ratios)
 
     @property
     def spectrogram_channels(self) -> int:
-        """Real and imaginary part of every audio channel."""
-        return 2 * self.channels
+        """Real and imaginary part of every audio channel, of every step and bin of a fold."""
+        return 2 * self.channels * math.prod(self.fold)
 
     @property
     def steps_per_frame(self) -> int:
         """STFT frames in a codec frame."""
-        return math.prod(t for t, _ in self.ratios)
+        return self.fold[0] * math.prod(t for t, _ in self.ratios)
 
     @property
     def frame_samples(self) -> int:

@@ -31,7 +31,7 @@ def encode_spectrogram(config: CodecConfig, params: Params, spectrum: jax.Array,
     tree = params["encoder"]
     past = past or Past(spectrum.shape[0])
     first = tree["base_conv_first"]["conv"]
-    x = _split(config, spectrum.astype(first["kernel"].dtype))
+    x = _split(config, stft.fold(config, spectrum).astype(first["kernel"].dtype))
     x = _conv(first, x, past, "base_conv_first")
     branched = config.channel_splits > 1
     for block in config.encoder_blocks():
@@ -77,7 +77,7 @@ def decode_spectrogram(
     if config.channel_splits > 1 and not branched:
         x = _split(config, x)
     x = _conv(tree["output_layer"]["base_conv_last"]["conv"], jax.nn.elu(x), past, "base_conv_last")
-    return _join(config, x)
+    return stft.unfold(config, _join(config, x))
 
 
 def _down(block: Block, tree: Params, x: jax.Array, past: Past) -> jax.Array:

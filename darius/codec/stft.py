@@ -42,7 +42,8 @@ def spectrogram(config: CodecConfig, waveform: jax.Array) -> jax.Array:
     hops = padded.reshape(batch, steps + overlaps - 1, config.stft_step, channels)
     frames = jnp.concatenate([hops[:, i : i + steps] for i in range(overlaps)], axis=2)
     spectrum = jnp.fft.rfft(frames * window(config)[:, None], config.stft_fft, axis=2)[:, :, :-1]
-    return jnp.stack([spectrum.real, spectrum.imag], axis=-1).reshape(batch, steps, config.bins, 2 * channels)
+    parts = _power(jnp.stack([spectrum.real, spectrum.imag], axis=-1), config.compression)
+    return parts.reshape(batch, steps, config.bins, 2 * channels)
 
 
 def overlap_frames(config: CodecConfig) -> int:
@@ -67,6 +68,30 @@ def windowed_frames(config: CodecConfig, spectrum: jax.Array) -> jax.Array:
     """Spectrogram [batch, steps, bins, 2 * channels] -> windowed float32 [batch, steps, stft_frame, channels]."""
     batch, steps, bins, _ = spectrum.shape
     parts = spectrum.astype(jnp.float32).reshape(batch, steps, bins, config.channels, 2)
-    parts = jnp.pad(parts, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
+    parts = jnp.pad(_power(parts, 1 / config.compression), ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
     frames = jnp.fft.irfft(jax.lax.complex(parts[..., 0], parts[..., 1]), config.stft_fft, axis=2)
     return frames[:, :, : config.stft_frame] * synthesis_window(config)[:, None]
+
+
+def fold(config: CodecConfig, spectrum: jax.Array) -> jax.Array:
+    """Neighbouring steps and bins to channels: [batch, steps, bins, c] -> [batch, steps / a, bins / b, a * b * c]."""
+    (a, b), (batch, steps, bins, channels) = config.fold, spectrum.shape
+    parts = spectrum.reshape(batch, steps // a, a, bins // b, b * channels).swapaxes(2, 3)
+    return parts.reshape(batch, steps // a, bins // b, a * b * channels)
+
+
+def unfold(config: CodecConfig, folded: jax.Array) -> jax.Array:
+    """The inverse of `fold`."""
+    (a, b), (batch, steps, bins, channels) = config.fold, folded.shape
+    parts = folded.reshape(batch, steps, bins, a, channels // a).swapaxes(2, 3)
+    return parts.reshape(batch, steps * a, bins * b, channels // (a * b))
+
+
+def _power(parts: jax.Array, exponent: float) -> jax.Array:
+    """Complex numbers [..., 2] with their magnitudes raised to a power, their phases kept."""
+    if exponent == 1:
+        return parts
+    energy = jnp.sum(jnp.square(parts), axis=-1, keepdims=True)
+    if exponent == 3:
+        return parts * energy
+    return parts * jnp.power(energy + 1e-12, (exponent - 1) / 2)
