@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from darius.audio.bars import bar_samples
-from darius.audio.rhythm import Rhythm, grid_fit, tempo_fit
+from darius.audio.rhythm import Rhythm, grid_fit, tempo_fit, usual
 from darius.audio.waveform import Waveform
 
 SLOWEST, FASTEST = 55.0, 200.0
@@ -23,6 +23,8 @@ _FREE_SNAP = Fraction(25, 10_000)
 """Onsets alone tell a tempo less exactly than a length does."""
 _FREE_TRUST = 0.75
 """Most loops are cut to whole bars: other tempi need to fit better by this much."""
+_LENGTH_ALONE = 0.03
+"""What the length says without any onsets: that a usual tempo with a usual number of bars is likeliest."""
 _MOST = 8
 _SAME_TEMPO = 0.02
 """Candidates nearer than this are one, and the better is kept."""
@@ -90,7 +92,7 @@ def _whole_tempi(waveform: Waveform, beats: int) -> list[TempoCandidate]:
     for bars in range(1, MAX_WHOLE_BARS + 1):
         if SLOWEST <= float(length_tempo(waveform, bars, beats)) <= FASTEST:
             bpm = snapped_tempo(waveform, bars, beats)
-            fit = tempo_fit(rhythm, float(bpm)) * _usual_count(bars)
+            fit = (tempo_fit(rhythm, float(bpm)) + _LENGTH_ALONE * usual(float(bpm))) * _usual_count(bars)
             found.append(TempoCandidate(bpm=bpm, bars=float(bars), whole=True, fit=round(fit, 4)))
     return found
 

@@ -40,15 +40,17 @@ def mel_filters(rate: int, window: int, num_mels: int, f_min: float, f_max: floa
     return filters
 
 
-def power_blocks(mono: Float, *, window: int, hop: int) -> Iterator[Float]:
+def power_blocks(mono: Float, *, window: int, hop: int, wrap: bool = False) -> Iterator[Float]:
     """Power spectra of Hann windows, blocks of float32 [<= 1024, window // 2 + 1].
 
-    Window t is centred on sample t * hop (the ends are padded with zeros); there are 1 + n // hop of them. A sine of
-    amplitude 1 on a bin has power 1.
+    Window t is centred on sample t * hop; there are 1 + n // hop of them. A sine of amplitude 1 on a bin has power 1.
+
+    Args:
+      wrap: the sound is a loop: beyond each end is the other end, instead of silence.
     """
     shape = np.hanning(window + 1)[:-1].astype(np.float32)
     shape = shape * np.float32(2.0 / shape.sum())
-    padded = np.pad(np.asarray(mono, np.float32), (window // 2, window // 2))
+    padded = np.pad(np.asarray(mono, np.float32), window // 2, mode="wrap" if wrap else "constant")
     windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     for start in range(0, len(windows), _BLOCK):
         spectrum = np.fft.rfft(windows[start : start + _BLOCK] * shape)

@@ -16,29 +16,36 @@ Envelope = NDArray[np.float64]
 """Onset strength, not negative, float64 [t]."""
 
 _COMPRESSION = 500.0
+_LEAST_RISE = 1.0
+"""Summed over the spectrum; less is ripple: a steady tone has no onsets. Onsets of loops reach 100 to 300."""
 _HOP_SECONDS = 128 / 44_100
 _WINDOW_SECONDS = 1024 / 44_100
 
 
-def onset_strength(samples: ArrayLike, rate: int) -> tuple[Envelope, float]:
+def onset_strength(samples: ArrayLike, rate: int, *, wrap: bool = False) -> tuple[Envelope, float]:
     """Spectral flux: how much louder the spectrum gets from one window to the next.
 
     Args:
       samples: [n] or [n, channels] (channels are averaged in power, so that wide stereo does not cancel).
+      wrap: the sound is a loop, its start follows its end; otherwise it starts out of silence, which is an onset.
 
     Returns:
       The envelope, float64 [1 + n // hop], value t at time t / envelope_rate; and envelope_rate in Hz (about 344).
     """
     samples = np.asarray(samples, np.float32)
     channels = samples.T if samples.ndim == 2 else samples[None]
+    # The loudest sample counts as full scale, so that quiet music has the same onsets.
+    channels = channels / max(float(np.abs(channels).max(initial=0.0)), 1e-9)
     hop = max(1, round(rate * _HOP_SECONDS))
     window = 2 * round(rate * _WINDOW_SECONDS / 2)
     rises = []
     last: NDArray[np.float32] | None = None
-    for powers in zip(*(power_blocks(channel, window=window, hop=hop) for channel in channels), strict=True):
+    spectra = [power_blocks(channel, window=window, hop=hop, wrap=wrap) for channel in channels]
+    for powers in zip(*spectra, strict=True):
         level = np.log1p(_COMPRESSION * np.sqrt(np.mean(powers, axis=0)))
         before = level[:1] if last is None else last
-        rises.append(np.maximum(np.diff(level, axis=0, prepend=before), 0.0).sum(axis=1, dtype=np.float64))
+        rise = np.maximum(np.diff(level, axis=0, prepend=before), 0.0).sum(axis=1, dtype=np.float64)
+        rises.append(np.maximum(rise - _LEAST_RISE, 0.0))
         last = level[-1:]
     return np.concatenate(rises), rate / hop
 

@@ -17,8 +17,11 @@ from darius.audio.waveform import Waveform
 ANALYSED_SECONDS = 90.0
 _PADDING = 8
 """The spectrum is this much finer than the length demands, so that reading between two bins loses little."""
+_EDGE_SECONDS = 0.02
 _TRIPLET_TRUST = 0.55
 """Triplet grids count less: the triplet grid of one tempo is the sixteenth grid of 4/3 of it."""
+_ONE_ONSET, _MANY_ONSETS = 8.0, 32.0
+"""Envelope samples that one onset fills, and that a few do: one onset lies on every grid and proves none."""
 _USUAL_BPM, _USUAL_OCTAVES = 115.0, 0.7
 
 
@@ -44,8 +47,13 @@ class Rhythm:
     def of(cls, waveform: Waveform, *, circular: bool) -> Rhythm:
         """Args: circular: the audio is a loop, its end meets its beginning."""
         whole = waveform.duration <= ANALYSED_SECONDS
-        envelope, rate = onset_strength(waveform.samples[: int(ANALYSED_SECONDS * waveform.rate)], waveform.rate)
         circular = circular and whole
+        heard = waveform.samples[: int(ANALYSED_SECONDS * waveform.rate)]
+        envelope, rate = onset_strength(heard, waveform.rate, wrap=circular)
+        if not circular:
+            # Beginning out of silence, and breaking off, look like onsets that the music may not have.
+            edge = round(_EDGE_SECONDS * rate)
+            envelope[:edge] = envelope[-edge:] = 0.0
         size = 1 << (_PADDING * len(envelope) - 1).bit_length()
         total = envelope.sum() or 1.0
         return cls(
@@ -61,6 +69,13 @@ class Rhythm:
         """As `onsets.grid_concentration`, for grids of so many steps a second."""
         places = np.asarray(grid_hertz, np.float64) / self.frequency_step
         return np.interp(places, np.arange(len(self.gathering)), self.gathering)
+
+    @property
+    def trust(self) -> float:
+        """0 where there is no onset or only one, 1 where there are several."""
+        energy = float(np.square(self.envelope).sum())
+        filled = float(self.envelope.sum()) ** 2 / energy if energy else 0.0
+        return min(1.0, max(0.0, (filled - _ONE_ONSET) / (_MANY_ONSETS - _ONE_ONSET)))
 
     def repeats(self, bpm: float) -> float:
         """Mean autocorrelation at 1, 2 and 4 beats, as far as they are inside; 0 to 1."""
@@ -90,4 +105,4 @@ def usual(bpm: float) -> float:
 
 def tempo_fit(rhythm: Rhythm, bpm: float) -> float:
     """How well one tempo fits, 0 to about 1.5: grid and repetition together, weighted by how usual the tempo is."""
-    return float(grid_fit(rhythm, bpm) + 0.5 * rhythm.repeats(bpm)) * usual(bpm)
+    return float(grid_fit(rhythm, bpm) + 0.5 * rhythm.repeats(bpm)) * rhythm.trust * usual(bpm)
