@@ -59,8 +59,8 @@ class Controls(NamedTuple):
 
 
 def guide(conditioned: jax.Array, unconditioned: jax.Array, weight: ArrayLike) -> jax.Array:
-    """Classifier-free guidance on logits [B, K]; weight [B]."""
-    weight = jnp.asarray(weight)[:, None]
+    """Classifier-free guidance on logits [B, K]; weight [B] or one for all."""
+    weight = jnp.asarray(weight)[..., None]
     return (1 + weight) * conditioned - weight * unconditioned
 
 
