@@ -45,7 +45,12 @@ class BatchSpeed:
 
 
 def measure(
-    engine: Engine, batches: Sequence[int], *, chunks: int = 10, guidance: float = 5.0, report: Callable[[str, float], None]
+    engine: Engine,
+    batches: Sequence[int],
+    *,
+    chunks: int = 10,
+    guidance: float = 5.0,
+    report: Callable[[str, float], None],
 ) -> list[BatchSpeed]:
     """Measures each batch size in turn, `chunks` chunks each after one to compile."""
     results = []

@@ -194,9 +194,7 @@ def continue_loop(
 
     seed = secrets.randbits(32) if options.seed is None else options.seed
     seeds = tuple((seed + i) % 2**32 for i in range(options.variations))
-    knobs = session.Knobs(
-        style=style, guidance=options.guidance, temperature=options.temperature, top_k=options.top_k
-    )
+    knobs = session.Knobs(style=style, guidance=options.guidance, temperature=options.temperature, top_k=options.top_k)
     with memory_errors("playing"):
         audio, codes = _play(model, context, knobs, seeds, plan.frames, report)
     clock.lap("playing")
@@ -300,8 +298,8 @@ def _context_codes(model: Model, plan: _Plan) -> Codes:
     at_model_rate = resample(tiled, plan.loop.rate, model_rate)
     downbeat = round(passes * loop_samples * model_rate / plan.loop.rate)
     heard = at_model_rate[downbeat - window : downbeat + after]
-    codes = np.asarray(codec.encode(heard[None], levels=layout.codec_levels))[0]
-    return codes[lead : lead + layout.context_frames]
+    codes = codec.encode(heard[None], levels=layout.codec_levels)
+    return np.asarray(codes, np.int32)[0, lead : lead + layout.context_frames]
 
 
 def _play(
@@ -348,9 +346,7 @@ def _even_lead(most: int, ratio: Fraction) -> int:
     return min(leads, key=lambda lead: abs(lead * ratio - round(lead * ratio))) if most else 0
 
 
-def _join(
-    loop: NDArray[np.float32], before: NDArray[np.float32], music: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _join(loop: NDArray[np.float32], before: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
     """The loop, then the music; over the loop's last moments its sound gives way to the codec's own of them."""
     n = min(len(before), len(loop))
     joined = np.concatenate([loop, music]).astype(np.float32)

@@ -79,7 +79,7 @@ class TokenLayout:
         constrained decoder never draws one.
         """
         ids = np.asarray(ids, np.int32)
-        return np.mod(ids - self.codec_offset, self.codebook_size).astype(np.int32)
+        return np.asarray(np.mod(ids - self.codec_offset, self.codebook_size), np.int32)
 
     def encoder_row(self, context: ArrayLike, style: ArrayLike | None) -> NDArray[np.int32]:
         """One encoder input row, int32 [encoder_length].

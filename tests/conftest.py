@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from darius.model import Model
 
 ROOT = Path(__file__).parent.parent
-LOOPS = {
-    path.stem: path for folder in (ROOT / "examples" / "loops", ROOT / "tests" / "loops") for path in folder.glob("*.flac")
-}
+LOOP_FOLDERS = (ROOT / "examples" / "loops", ROOT / "tests" / "loops")
+LOOPS = {path.stem: path for folder in LOOP_FOLDERS for path in folder.glob("*.flac")}
 TEMPI = {
     "arovane_beat_c": 130.0,
     "loop_compus": 148.0,

@@ -2,9 +2,7 @@
 
 from darius import errors
 
-KINDS = [
-    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DariusError)
-]
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DariusError)]
 
 
 def test_exit_codes_are_the_documented_ones() -> None:

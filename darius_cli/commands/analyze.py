@@ -46,9 +46,7 @@ def summary(loop: Path, waveform: Waveform, level: Level, tempo: TempoEstimate) 
         "samples": len(waveform),
         "sample_rate": waveform.rate,
         "channels": waveform.channels,
-        "lufs": _number(level.lufs),
-        "rms_db": _number(level.rms_db),
-        "peak_db": _number(level.peak_db),
+        **level_summary(level),
         "bpm": round(float(tempo.bpm), 4),
         "exact_bpm": round(float(tempo.exact_bpm), 4),
         "confidence": tempo.confidence,
@@ -58,6 +56,15 @@ def summary(loop: Path, waveform: Waveform, level: Level, tempo: TempoEstimate) 
         "whole_bars": tempo.whole,
         "used_bars": tempo.used_bars,
         "candidates": [_candidate(candidate) for candidate in tempo.candidates],
+    }
+
+
+def level_summary(level: Level) -> dict[str, float | None]:
+    """Levels in dB relative to full scale, for JSON."""
+    return {
+        "lufs": _number(level.lufs),
+        "rms_db": _number(level.rms_db),
+        "peak_db": _number(level.peak_db),
     }
 
 

@@ -31,6 +31,8 @@ def bench(
 
     [bold]darius bench --model large --random --batch 1,16,64[/bold]
     """
+    import numpy as np
+
     from darius import benchmark
     from darius.devices import cpu_name
     from darius.model import load, random_engine
@@ -48,7 +50,7 @@ def bench(
         "model": model,
         "random": random,
         "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
-        "dtype": str(engine.decoder.dtype.__name__),
+        "dtype": np.dtype(engine.decoder.plan.dtype).name,
         "guidance": guidance,
         "chunk_seconds": engine.layout.chunk_frames / engine.layout.frame_rate,
         "chunks": chunks,

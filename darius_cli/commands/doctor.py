@@ -15,7 +15,18 @@ from darius_cli import output
 if TYPE_CHECKING:
     from darius.depthformer.parity import Report
 
-PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "soundfile", "soxr", "safetensors", "huggingface_hub", "quart", "hypercorn")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+    "safetensors",
+    "huggingface_hub",
+    "quart",
+    "hypercorn",
+)
 EXTRAS = {"plot": "matplotlib", "convert": "tensorflow", "finetune": "seqio", "mrt2": "magenta_rt"}
 OVERHEAD = 1.15
 """Compiled programs and workspace on top of what the shapes say."""
@@ -24,7 +35,9 @@ OVERHEAD = 1.15
 def doctor(
     parity: Annotated[
         Path | None,
-        typer.Option(help="Run every case of a golden folder through our reader and engine, and compare.", metavar="DIR"),
+        typer.Option(
+            help="Run every case of a golden folder through our reader and engine, and compare.", metavar="DIR"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")] = False,
 ) -> None:
@@ -68,12 +81,14 @@ def _tell_parity(report: Report) -> None:
 def _examine() -> dict[str, Any]:
     """Everything the report says, as one JSON-ready object."""
     from darius import __version__, devices, hub
+    from darius.hub.catalogue import known
 
     found = devices.list_devices()
     best = devices.find_device("auto")
     budget = next(d.memory for d in found if d.kind == best.platform)
     cache = hub.cache_root()
-    models = [_judge(name, best.platform, budget) for name in ("tiny", "base", "large")]
+    here = {entry.name: entry.here for entry in known()}
+    models = [_judge(name, here[name], best.platform, budget) for name in ("tiny", "base", "large")]
     return {
         "darius": __version__,
         "python": platform.python_version(),
@@ -87,9 +102,8 @@ def _examine() -> dict[str, Any]:
     }
 
 
-def _judge(name: str, platform_name: str, budget: int | None) -> dict[str, Any]:
+def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dict[str, Any]:
     """What a model needs for one stream on this kind of device, and whether it gets it."""
-    from darius import hub
     from darius.codec.config import CodecConfig
     from darius.depthformer import memory
     from darius.depthformer.config import DepthformerConfig
@@ -98,7 +112,6 @@ def _judge(name: str, platform_name: str, budget: int | None) -> dict[str, Any]:
     config = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}[name]()
     codec = CodecConfig.tiny() if name == "tiny" else CodecConfig.spectrostream()
     needs = int(OVERHEAD * (memory.account(config, batch=1, bytes_per_value=width).total + codec_bytes(codec)))
-    here = hub.is_here(name)
     fits = budget is None or needs < budget
     if not fits:
         say = f"needs {output.human_bytes(needs)}, which this device does not have; use a smaller model"
@@ -117,7 +130,7 @@ def codec_bytes(config: Any) -> int:
 
     from darius.codec import weights
 
-    return 4 * sum(math.prod(shape) for shape in weights.flat_shapes(config).values())
+    return 4 * sum(math.prod(shape) for shape in weights.shapes(config).values())
 
 
 def _verdict(models: list[dict[str, Any]], platform_name: str) -> str:

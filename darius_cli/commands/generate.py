@@ -29,13 +29,17 @@ def generate(
     ] = None,
     style_audio: Annotated[
         list[str] | None,
-        typer.Option(help="A sound file to lean towards, with a weight: 'ref.wav:0.5'. Repeatable.", show_default=False),
+        typer.Option(
+            help="A sound file to lean towards, with a weight: 'ref.wav:0.5'. Repeatable.", show_default=False
+        ),
     ] = None,
     loop_weight: Annotated[float, typer.Option(help="How much the loop's own style counts.")] = 1.0,
     mean: Annotated[float, typer.Option(help="Weight of a finetune's mean style.")] = 0.0,
     centroid: Annotated[
         list[float] | None,
-        typer.Option(help="Weight of a finetune's next style centroid. Repeatable, in their order.", show_default=False),
+        typer.Option(
+            help="Weight of a finetune's next style centroid. Repeatable, in their order.", show_default=False
+        ),
     ] = None,
     guidance: Annotated[float, typer.Option(help="How strictly the style is followed; 0 is freest and fastest.")] = 5.0,
     temperature: Annotated[float, typer.Option(help="How adventurous: 0 always takes the likeliest code.")] = 1.1,
@@ -46,7 +50,9 @@ def generate(
         str, typer.Option(help="tiny, base, large, a folder, an archive, or hf:user/repo. See: darius models list")
     ] = "tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, or gpu:1.")] = "auto",
-    loudness: Annotated[str, typer.Option(help="How the level is matched to the loop: auto, lufs, rms, none.")] = "auto",
+    loudness: Annotated[
+        str, typer.Option(help="How the level is matched to the loop: auto, lufs, rms, none.")
+    ] = "auto",
     intro_bars_to_drop: Annotated[int, typer.Option(help="Bars to play and throw away before the first kept.")] = 0,
     sample_rate: Annotated[int | None, typer.Option(help="Of the result, in Hz. The loop's own if not given.")] = None,
     timing: Annotated[
@@ -58,9 +64,7 @@ def generate(
     bits: Annotated[str, typer.Option(help="Sample format of a WAV: float (32 bits) or 24.")] = "float",
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
     include_loop: Annotated[bool, typer.Option("--include-loop", help="Put the loop before its continuation.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw waveform, bar lines and mel spectrogram to this PNG.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw waveform, bar lines and mel spectrogram to this PNG.")] = None,
     play: Annotated[bool, typer.Option("--play", help="Play the result when it is done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")] = False,
 ) -> None:
@@ -149,14 +153,17 @@ def _output_paths(loop: Path, out: Path | None, options: ContinuationOptions, bp
 
 
 def _draw(result: Continuation, target: Path, force: bool) -> None:
-    from darius.audio.bars import BarGrid
-    from darius.audio.plot import plot
+    from darius.audio.plot import plot_waveform
 
-    waveform, skipped = result.waveforms[0], result.loop_samples
-    grid = BarGrid(bpm=result.bpm, beats_per_bar=result.beats_per_bar, rate=waveform.rate)
-    before = round(skipped / grid.samples_per_bar)
-    lines = [skipped + position for position in (grid.position(bar) for bar in range(-before, result.bars + 1))]
-    plot(target, waveform, bar_lines=lines, loop_end=skipped or None, title=target.stem, overwrite=force)
+    plot_waveform(
+        result.waveforms[0],
+        target,
+        bpm=result.bpm,
+        beats_per_bar=result.beats_per_bar,
+        loop_samples=result.loop_samples,
+        title=target.stem,
+        overwrite=force,
+    )
 
 
 def _summary(result: Continuation, paths: list[Path], player: Model, loop: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from darius_cli.output import human_bytes, stages
 
 if TYPE_CHECKING:
     from darius.hub.catalogue import Entry
@@ -20,7 +20,6 @@ app = typer.Typer(help="List, fetch, remove and convert models.", no_args_is_hel
 Name = Annotated[str, typer.Argument(help="tiny, base, large, a folder, an archive, or hf:user/repo@revision#step.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use only what was downloaded before.")]
-OnProgress = Callable[[str, float], None]
 
 
 @app.command("list")
@@ -56,7 +55,7 @@ def pull(name: Name, offline: Offline = False) -> None:
     from darius.checkpoints import archives, convert
     from darius.hub.cache import checkpoints_folder
 
-    with _progress() as report:
+    with stages({}) as report:
         model = hub.resolve(name, offline=offline, on_progress=report)
         if model.kind == "stock":
             hub.v1_parts(offline=offline, on_progress=report)
@@ -95,7 +94,7 @@ def convert(
     from darius.hub import stock
     from darius.hub.cache import checkpoints_folder
 
-    with _progress() as report:
+    with stages({}) as report:
         if (Path(source) / "savedmodels").is_dir():
             written = stock.convert_parts(Path(source), target, on_progress=report)
         elif source.endswith(checkpoints.SAFETENSORS_SUFFIX):
@@ -107,29 +106,22 @@ def convert(
     typer.echo(f"Wrote {written}.")
 
 
-@contextmanager
-def _progress() -> Iterator[OnProgress]:
-    """A progress bar for people; nothing when the output is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda stage, fraction: bar.update(task, description=stage, completed=fraction)
-
-
 def _print_table(entries: list[Entry]) -> None:
+    """A table for people; plain lines of tab-separated fields for pipes, which are never cut to a width."""
+    headings = ("model", "kind", "here", "size", "steps", "note")
+    rows = [(e.name, e.kind, "yes" if e.here else "no", _size(e.bytes), _steps(e), e.note) for e in entries]
+    if not sys.stdout.isatty():
+        for row in (headings, *rows):
+            typer.echo("\t".join(row))
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "kind", "here", "size", "steps", ""):
+    for heading in headings:
         table.add_column(heading)
-    for entry in entries:
-        here = "yes" if entry.here else "no"
-        table.add_row(entry.name, entry.kind, here, _size(entry.bytes), _steps(entry), entry.note)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 
@@ -157,6 +149,4 @@ def _steps(entry: Entry) -> str:
 
 
 def _size(count: int) -> str:
-    if count == 0:
-        return ""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return human_bytes(count) if count else ""

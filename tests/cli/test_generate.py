@@ -43,7 +43,10 @@ def test_the_result_is_named_after_the_loop_and_has_exactly_its_bars(loop: Path,
 
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(loop: Path, tmp_path: Path) -> None:
     for name, seed in (("a", "7"), ("b", "7"), ("c", "8")):
-        assert darius("generate-file", loop, "--bars", "1", "--seed", seed, "--out", tmp_path / f"{name}.wav").exit_code == 0
+        assert (
+            darius("generate-file", loop, "--bars", "1", "--seed", seed, "--out", tmp_path / f"{name}.wav").exit_code
+            == 0
+        )
     a, b, c = ((tmp_path / f"{name}.wav").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -91,11 +94,27 @@ def test_an_existing_file_is_kept_unless_forced(loop: Path, tmp_path: Path) -> N
     assert sf.info(path).frames == 2 * 44100
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["--bars=0", "--bars=10000", "--bpm=0", "--bpm=1000", "--bpm=nan", "--temperature=-1", "--topk=2000", "--guidance=99",
-     "--seed=-1", "--variations=0", "--sample-rate=1", "--loudness=loud", "--timing=late", "--bits=8", "--style=x:-1"],
-)  # fmt: skip
+OUT_OF_RANGE = [
+    "--bars=0",
+    "--bars=10000",
+    "--bpm=0",
+    "--bpm=1000",
+    "--bpm=nan",
+    "--temperature=-1",
+    "--topk=2000",
+    "--guidance=99",
+    "--seed=-1",
+    "--variations=0",
+    "--sample-rate=1",
+    "--loudness=loud",
+    "--timing=late",
+    "--bits=8",
+    "--style=x:-1",
+    "--loop-weight=nan",
+]
+
+
+@pytest.mark.parametrize("option", OUT_OF_RANGE)
 def test_an_option_out_of_range_is_one_sentence_and_exit_code_2(loop: Path, tmp_path: Path, option: str) -> None:
     result = darius("generate", loop, option, "--out", tmp_path / "x.wav")
     assert result.exit_code == 2, result.output
@@ -112,7 +131,8 @@ def bad_audio(folder: Path) -> dict[str, Path]:
     text.write_text("this is no sound")
     empty.write_bytes(b"")
     size = 3 * 3600 * 44100 * 2
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, 44100, 88200, 2, 16, b"data", size)
+    wave_format = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 44100, 88200, 2, 16)
+    header = struct.pack("<4sI4s", b"RIFF", size + 36, b"WAVE") + wave_format + struct.pack("<4sI", b"data", size)
     with hours.open("wb") as file:
         file.write(header)
         file.truncate(44 + size)  # a sparse file: three hours of silence that take no room

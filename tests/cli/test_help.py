@@ -19,7 +19,10 @@ def test_help_costs_less_than_half_a_second() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, darius, darius_cli.main; print([m for m in ('jax','scipy','tensorflow','matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, darius, darius_cli.main;"
+        "print([m for m in ('jax', 'scipy', 'tensorflow', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
