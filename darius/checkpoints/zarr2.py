@@ -156,7 +156,13 @@ def choose_chunks(shape: tuple[int, ...], itemsize: int, limit: int = MAX_CHUNK_
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """The type as `.zarray` spells it: "<f4", or "bfloat16"."""
+    """The type as `.zarray` spells it: "<f4", or "bfloat16".
+
+    Raises:
+      TypeError: a checkpoint cannot hold values of this type.
+    """
+    if dtype != BFLOAT16 and dtype.kind not in "fi":
+        raise TypeError(f"a checkpoint cannot hold values of type {dtype}")
     return "bfloat16" if dtype == BFLOAT16 else dtype.newbyteorder("<").str
 
 

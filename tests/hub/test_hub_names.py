@@ -44,11 +44,15 @@ def test_hf_may_be_left_out_and_then_a_path_of_that_name_is_possible() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["./a/b", "../b", "/a/b", "~/b", "a/b/", "a/checkpoint_7.tgz", "a/c.tar", "a/c.TAR.GZ", "a/b.safetensors", "a\\b"]
-    + ["checkpoint_7", "a/b/c", "-a/b"],
+    ["./a/b", "../b", "/a/b", "~/b", "a/b/", "a/checkpoint_7.tgz", "a/c.tar", "a/c.TAR.GZ", "a/b.safetensors", "a\\b"],
 )
 def test_what_cannot_be_a_repository_is_a_path(name: str) -> None:
     assert parse(name) == ModelRef(kind="path", text=name, path=Path(name))
+
+
+@pytest.mark.parametrize("name", ["checkpoint_7", "a/b/c", "-a/b"])
+def test_other_words_are_paths_too(name: str) -> None:
+    assert parse(name).path == Path(name)
 
 
 def test_a_path_may_have_a_step() -> None:
