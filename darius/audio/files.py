@@ -148,16 +148,28 @@ def check_output(path: StrPath, *, overwrite: bool = False, suffixes: Sequence[s
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise InvalidOption(f"'{path.name}' does not end in a known suffix.", f"Use {' or '.join(suffixes)}.")
-    folder = path.parent
-    if path.is_dir():
-        raise OutputFailed(f"'{path}' is a folder.", "Give the name of a file.")
-    if not folder.is_dir():
-        raise OutputFailed(f"There is no folder '{folder}'.", "Create it, or give another place with --out.")
-    if path.exists() and not overwrite:
-        raise OutputExists(f"'{path}' exists already.", "Give another name with --out, or replace it with --force.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputFailed(f"The folder '{folder}' cannot be written to.", "Give another place with --out.")
+    with _as_output_failed(path):
+        if path.is_dir():
+            raise OutputFailed(f"'{path}' is a folder.", "Give the name of a file.")
+        if not path.parent.is_dir():
+            raise OutputFailed(f"There is no folder '{path.parent}'.", "Create it, or give another place.")
+        if path.exists() and not overwrite:
+            raise OutputExists(f"'{path}' exists already.", "Give another name, or replace it with --force.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OutputFailed(f"The folder '{path.parent}' cannot be written to.", "Give another place.")
     return path
+
+
+@contextlib.contextmanager
+def _as_output_failed(path: Path) -> Iterator[None]:
+    """What the system refuses becomes one sentence."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OutputFailed(
+            f"'{path}' could not be written: {reason}.", "Free some space, or give another name or place."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -171,16 +183,12 @@ def atomic(path: StrPath) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(6)}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputFailed(
-            f"'{path}' could not be written: {reason}.", "Free some space, or give another place with --out."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _as_output_failed(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def save(

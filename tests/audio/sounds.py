@@ -75,5 +75,3 @@ def drums(bpm: Fraction | int | str, bars: int, *, swing: float = 0.0, seed: int
             if i % 2 == 0 or random.random() < 0.3:
                 hits.append((at, 0.6 if i % 2 == 0 else 0.3, "hat"))
     return place(bar_samples(bars, 4, bpm, rate), hits, rate, seed)
-
-
