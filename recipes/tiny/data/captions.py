@@ -5,6 +5,8 @@ Knows a clip's record; knows no sound. The words are what the style model learns
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recipes.tiny.data.genres import GENRES
@@ -57,6 +59,9 @@ DRUM_WORDS = {
     "rim": "rimshot",
     "tom": "toms",
 }
+
+Words = dict[str, list[str]]
+"""Phrases that fit a clip, by aspect."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "drum and bass": ("dnb", "drum & bass", "d&b", "drum n bass", "jungle"),
@@ -125,14 +130,14 @@ def stems_word(stems: list[str]) -> str:
     return "drums and bass" if set(stems) == {"drums", "bass"} else "full band"
 
 
-def words_of(record: dict, drum_roles: list[str]) -> dict[str, list[str]]:
+def words_of(record: dict[str, Any], drum_roles: list[str]) -> Words:
     """Every word that fits a clip, by aspect: genre, moods, instruments, tempo, stems, sound."""
     table = GENRES[record["genre"]]
     instruments = [w for kind in record["instruments"].values() for w in INSTRUMENT_WORDS[kind]]
     if "drums" in record["stems"]:
         instruments += KIT_WORDS[table.kit]
         instruments += [DRUM_WORDS[role] for role in drum_roles if role in DRUM_WORDS]
-    sound = []
+    sound: list[str] = []
     if record["tilt_db"] > 2.5:
         sound.append("bright")
     if record["tilt_db"] < -2.5:
@@ -149,30 +154,36 @@ def words_of(record: dict, drum_roles: list[str]) -> dict[str, list[str]]:
     }
 
 
-def draw_caption(words: dict[str, list[str]], rng: np.random.Generator, *, most: int = 6) -> str:
-    """A random caption of one to `most` phrases: the genre in two of three, in any order, at times a synonym."""
+def draw_phrases(words: Words, rng: np.random.Generator, *, most: int = 6) -> list[str]:
+    """One to `most` phrases that fit a clip, in any order; the genre is among them in two of three."""
     phrases = list(words["genre"]) if rng.random() < 0.67 else []
-    others = (
-        list(words["moods"]) + _some(words["instruments"], 3, rng) + words["tempo"] + words["stems"] + words["sound"]
-    )
-    extra = int(rng.integers(0 if phrases else 1, most))
-    phrases += _some(others, extra, rng)
-    if words["stems"][0] in ("drums only", "no drums") and rng.random() < 0.3 and words["stems"][0] not in phrases:
-        phrases.append(words["stems"][0])
-    chosen = [_vary(p, rng) for p in phrases]
-    rng.shuffle(chosen)
-    return ("," if rng.random() < 0.5 else "").join(f" {p}" for p in chosen).strip()
+    others = words["moods"] + _some(words["instruments"], 3, rng) + words["tempo"] + words["sound"]
+    stems = words["stems"]
+    if rng.random() < (0.4 if stems[0] in ("drums only", "no drums") else 0.15):
+        phrases += stems
+    phrases += _some(others, int(rng.integers(0 if phrases else 1, most + 1 - len(phrases))), rng)
+    rng.shuffle(phrases)
+    return phrases
 
 
-def full_caption(words: dict[str, list[str]]) -> str:
+def spoken(phrases: list[str], rng: np.random.Generator) -> str:
+    """Phrases as somebody may type them: with commas or without, at times in other words."""
+    return (", " if rng.random() < 0.5 else " ").join(_vary(phrase, rng) for phrase in phrases)
+
+
+def draw_caption(words: Words, rng: np.random.Generator, *, most: int = 6) -> str:
+    """A random caption of a clip."""
+    return spoken(draw_phrases(words, rng, most=most), rng)
+
+
+def full_caption(words: Words) -> str:
     """One fixed caption with a word or two of each aspect."""
     parts = words["genre"] + words["moods"][:3] + words["instruments"][:3] + words["tempo"][:1] + words["stems"]
     return ", ".join(parts + words["sound"])
 
 
 def _some(items: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    picked = rng.choice(len(items), size=min(count, len(items)), replace=False) if items else []
-    return [items[int(i)] for i in picked]
+    return [items[int(i)] for i in rng.permutation(len(items))[:count]]
 
 
 def _vary(phrase: str, rng: np.random.Generator) -> str:
