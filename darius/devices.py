@@ -54,13 +54,6 @@ def find_device(name: str = "auto") -> Any:
     return devices[index]
 
 
-def default_dtype(device: Any) -> Any:
-    """bfloat16 on accelerators, float32 on the CPU (where bfloat16 is emulated and slow)."""
-    import jax.numpy as jnp
-
-    return jnp.float32 if device.platform == "cpu" else jnp.bfloat16
-
-
 def list_devices() -> list[DeviceReport]:
     """Every device that JAX can use here."""
     import jax

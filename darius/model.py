@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darius import hub
-from darius.devices import default_dtype, find_device, keep_compiled_programs, memory_errors
+from darius.devices import find_device, keep_compiled_programs, memory_errors
 from darius.errors import BadCheckpoint, InvalidOption
 from darius.hub.cache import checkpoints_folder
 from darius.tokens import TokenLayout
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from darius.codec.codec import Codec
     from darius.continuation import Continuation, Progress
     from darius.depthformer.config import DepthformerConfig
-    from darius.depthformer.decode import Decoder
+    from darius.depthformer.decode import Decoder, DType
     from darius.style.interface import StyleModel
     from darius.style.mix import StyleRequest
     from darius.style.steering import Assets
@@ -127,7 +127,7 @@ def load(
       ModelNotFound, DownloadFailed, BadCheckpoint, NoDevice, OutOfMemory, MissingDependency.
     """
     place = find_device(device)
-    numbers = _dtype(dtype, place)
+    numbers = _dtype(dtype)
     resolved = hub.resolve(name, offline=offline, on_progress=on_progress)
     if keep_programs:
         keep_compiled_programs(hub.cache_root() / "compiled")
@@ -152,7 +152,7 @@ def random_engine(size: str, *, device: str = "auto", dtype: str = "auto", keep_
     if size not in presets:
         raise InvalidOption(f"There is no size '{size}' to make random weights of.", "Choose tiny, base or large.")
     place = find_device(device)
-    numbers = _dtype(dtype, place)
+    numbers = _dtype(dtype)
     if keep_programs:
         keep_compiled_programs(hub.cache_root() / "compiled")
     config = presets[size]()
@@ -168,16 +168,16 @@ def random_engine(size: str, *, device: str = "auto", dtype: str = "auto", keep_
         )
 
 
-def _dtype(name: str, device: Any) -> Any:
-    import jax.numpy as jnp
+def _dtype(name: str) -> DType | None:
+    """None lets each part choose: bfloat16 on accelerators, float32 on the CPU, where bfloat16 is slow."""
+    if name == "auto":
+        return None
+    if name == "float32" or name == "bfloat16":
+        return name
+    raise InvalidOption(f"There is no number type '{name}'.", "Choose one of: auto, float32, bfloat16.")
 
-    known = {"auto": default_dtype(device), "float32": jnp.float32, "bfloat16": jnp.bfloat16}
-    if name not in known:
-        raise InvalidOption(f"There is no number type '{name}'.", f"Choose one of: {', '.join(known)}.")
-    return known[name]
 
-
-def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: Any) -> Model:
+def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None) -> Model:
     """A folder as `tiny` is: all parts in Darius' own files."""
     from darius.checkpoints import compact, safetensors_io
     from darius.depthformer.config import DepthformerConfig
@@ -196,7 +196,7 @@ def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: Any) -> Model
     )
 
 
-def _package_parts(folder: Path, device: Any, dtype: Any) -> dict[str, Any]:
+def _package_parts(folder: Path, device: Any, dtype: DType | None) -> dict[str, Any]:
     """Codec, style and habits of a package folder."""
     from darius.style import tiny
     from darius.style.cache import CachedStyle
@@ -209,7 +209,7 @@ def _package_parts(folder: Path, device: Any, dtype: Any) -> dict[str, Any]:
     }
 
 
-def _load_codec(file: Path, device: Any, dtype: Any) -> Codec:
+def _load_codec(file: Path, device: Any, dtype: DType | None) -> Codec:
     import numpy as np
 
     from darius.checkpoints import safetensors_io
@@ -223,7 +223,7 @@ def _load_codec(file: Path, device: Any, dtype: Any) -> Codec:
 
 
 def _load_checkpoint(
-    resolved: hub.ResolvedModel, device: Any, dtype: Any, *, offline: bool, on_progress: OnProgress | None
+    resolved: hub.ResolvedModel, device: Any, dtype: DType | None, *, offline: bool, on_progress: OnProgress | None
 ) -> Model:
     """A T5X folder, an archive of one, or a safetensors file of one, with the codec and style it was trained on."""
     from darius.checkpoints import convert

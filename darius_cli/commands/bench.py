@@ -31,8 +31,6 @@ def bench(
 
     [bold]darius bench --model large --random --batch 1,16,64[/bold]
     """
-    import numpy as np
-
     from darius import benchmark
     from darius.devices import cpu_name
     from darius.model import load, random_engine
@@ -50,7 +48,7 @@ def bench(
         "model": model,
         "random": random,
         "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
-        "dtype": np.dtype(engine.decoder.plan.dtype).name,
+        "dtype": engine.decoder.plan.dtype,
         "guidance": guidance,
         "chunk_seconds": engine.layout.chunk_frames / engine.layout.frame_rate,
         "chunks": chunks,
