@@ -234,7 +234,7 @@ def _load_checkpoint(
     from darius.style.cache import CachedStyle
 
     read = convert.load(resolved.path, cache_dir=checkpoints_folder(hub.cache_root()))
-    config = weights.config_of({name: array.shape for name, array in read.params.items()})
+    config = weights.infer({name: array.shape for name, array in read.params.items()})
     weights.check(config, read.params)
     parts: Mapping[str, Any]
     if _sizes(config) == _sizes(DepthformerConfig.tiny()):
