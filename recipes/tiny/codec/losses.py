@@ -1,0 +1,63 @@
+"""What the codec is trained to keep: the compressed spectrum, with phase at low frequencies, and log-mel spectra.
+
+Everything is differentiable JAX; waveforms are [batch, n, 2], spectra as `darius.codec.stft` makes them.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from darius.audio.mel import mel_filters
+from darius.codec.config import CodecConfig
+
+MELS = ((2048, 512, 128), (512, 128, 40))
+"""(window, hop, mels) of the log-mel losses; the first is what `evaluate` measures."""
+
+FLOOR_DB = -80.0
+WEIGHTS = {"complex": 1.0, "magnitude": 1.0, "mel_2048": 0.06, "mel_512": 0.03}
+
+
+def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[str, jax.Array]:
+    """Distances of two compressed spectra [batch, steps, bins, 4]: with phase (low bins first) and of magnitudes."""
+    hertz = np.arange(config.bins) * config.sample_rate / config.stft_fft
+    with_phase, of_size = 1 / (hertz + 300), (hertz + 500) ** -0.5
+    with_phase, of_size = with_phase / with_phase.mean(), of_size / of_size.mean()
+    pair = (*made.shape[:3], config.channels, 2)
+    made, wanted = made.reshape(pair), wanted.reshape(pair)
+    apart = jnp.abs(made - wanted).mean((0, 1, 3, 4))
+    size = [jnp.sqrt(jnp.square(parts).sum(-1) + 1e-5) for parts in (made, wanted)]
+    return {
+        "complex": jnp.mean(apart * with_phase.astype(np.float32)),
+        "magnitude": jnp.mean(jnp.abs(size[0] - size[1]).mean((0, 1, 3)) * of_size.astype(np.float32)),
+    }
+
+
+def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """Mean absolute log-mel distances in dB, each row heard through a random one of: both, left, right, difference."""
+    mixes = jnp.array([[0.5, 0.5], [1, 0], [0, 1], [0.5, -0.5]])
+    chosen = mixes[jax.random.choice(key, 4, (made.shape[0],), p=jnp.array([0.6, 0.15, 0.15, 0.1]))]
+    both = jnp.einsum("btc,bc->bt", jnp.concatenate([made, wanted]), jnp.concatenate([chosen, chosen]))
+    found = {}
+    for window, hop, count in MELS:
+        first, second = jnp.split(_log_mel(both, config.sample_rate, window, hop, count), 2)
+        found[f"mel_{window}"] = jnp.mean(jnp.abs(first - second))
+    return found
+
+
+def total(parts: dict[str, jax.Array]) -> jax.Array:
+    return sum((WEIGHTS[name] * value for name, value in parts.items()), jnp.float32(0))
+
+
+def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:
+    """[batch, n] -> dB [batch, windows, mels] of the windows that lie inside."""
+    overlaps = window // hop
+    hops = mono[:, : mono.shape[1] // hop * hop].reshape(mono.shape[0], -1, hop)
+    steps = hops.shape[1] - overlaps + 1
+    frames = jnp.concatenate([hops[:, i : i + steps] for i in range(overlaps)], axis=2)
+    shape = np.hanning(window + 1)[:-1]
+    spectrum = jnp.fft.rfft(frames * (shape * 2 / shape.sum()).astype(np.float32))
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    filters = mel_filters(rate, window, mels, 20.0, rate / 2)
+    return 10 / np.log(10) * jnp.log(jnp.maximum(power @ filters, 10 ** (FLOOR_DB / 10)))

@@ -1,0 +1,141 @@
+"""Trains tiny's codec: `python -m recipes.tiny.codec.train --clips runs/tiny/clips --out runs/tiny/codec --minutes 40`.
+
+Three stages: an autoencoder (`warm`), with the quantiser (`joint`), and the decoder alone for frozen tokens
+(`decoder`). The learning rate follows the clock, so a run ends when it must; a run goes on from its own files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from darius.codec import network, weights
+from darius.codec.config import CodecConfig
+from darius.codec.stft import spectrogram
+from recipes.tiny.codec import data, fast_conv, quantiser, step
+from recipes.tiny.data.shards import ClipSet
+
+
+def main() -> None:
+    args = _arguments()
+    config = CodecConfig.tiny()
+    args.out.mkdir(parents=True, exist_ok=True)
+    windows = data.Windows(
+        ClipSet.open(args.clips, split="train"), data.load_recordings(args.recordings), data.load_sounds(), args.seed
+    )
+    print(f"{len(windows.clips)} clips, {len(windows.recordings)} recordings, {len(windows.sounds)} lone sounds")
+    batches = data.prefetch(windows, args.rows, args.seconds)
+    with fast_conv.installed():
+        if args.stage == "decoder":
+            state = step.start(load(args.start), _frames(config, args))
+            run(config, state, batches, args, quantise=True, encoder=False, minutes=args.minutes, name="decoder")
+            return
+        params = load(args.start) if args.start else weights.initialise(config, jax.random.key(args.seed))
+        state = step.start(params, _frames(config, args))
+        if not args.start:
+            warm = args.minutes * args.warm_share
+            state = run(config, state, batches, args, quantise=False, encoder=True, minutes=warm, name="warm")
+            state = start_quantiser(config, state, batches, args)
+        left = args.minutes * (1 - args.warm_share * (not args.start))
+        run(config, state, batches, args, quantise=True, encoder=True, minutes=left, name="joint")
+
+
+def run(
+    config: CodecConfig, state: step.State, batches: Any, args: argparse.Namespace, *, quantise: bool, encoder: bool,
+    minutes: float, name: str,
+) -> step.State:  # fmt: skip
+    """Steps until the minutes are over; writes `<name>.npz` every few minutes and at the end."""
+    advance = step.make(config, quantise=quantise, encoder=encoder)
+    key, began, saved, count, sums = jax.random.key(args.seed + 1), time.time(), time.time(), 0, {}
+    while (elapsed := (time.time() - began) / 60 / minutes) < 1:
+        key, own = jax.random.split(key)
+        rate = learning_rate(args.rate, elapsed, count, falls=name != "warm")
+        state, parts = advance(state, step.Batch(jnp.asarray(next(batches)), own, jnp.float32(rate)))
+        for part, value in parts.items():
+            sums[part] = sums.get(part, 0.0) + float(value)
+        count += 1
+        if count % args.log_every == 0:
+            report(name, count, time.time() - began, rate, {k: v / args.log_every for k, v in sums.items()}, args.out)
+            sums = {}
+        if time.time() - saved > 180:
+            save(args.out / f"{name}.npz", state.params)
+            saved = time.time()
+    save(args.out / f"{name}.npz", state.params)
+    return state
+
+
+def learning_rate(top: float, elapsed: float, count: int, *, falls: bool) -> float:
+    """Warm-up over 50 steps, then a cosine over the time share `elapsed` down to a fiftieth."""
+    low = top / 50
+    cosine = low + (top - low) * 0.5 * (1 + math.cos(math.pi * min(elapsed, 1))) if falls else top
+    return cosine * min(1.0, (count + 1) / 50)
+
+
+def start_quantiser(config: CodecConfig, state: step.State, batches: Any, args: argparse.Namespace) -> step.State:
+    """Codebooks by k-means on the embeddings of fresh batches."""
+    embed = jax.jit(lambda params, wave: network.encode_spectrogram(config, params, spectrogram(config, wave)))
+    began, found = time.time(), []
+    for _ in range(args.fit_batches):
+        found.append(np.asarray(embed(state.params, jnp.asarray(next(batches)))).reshape(-1, config.num_features))
+    vectors = np.concatenate(found)
+    codebooks = quantiser.fit(vectors, config.num_levels, config.codebook_size, rounds=4)
+    left = vectors.var(0).mean()
+    print(f"k-means on {len(vectors)} embeddings of variance {left:.3f} took {time.time() - began:.0f} s", flush=True)
+    codebooks = jnp.asarray(codebooks)
+    params = state.params | {"quantizer": {"embedding": codebooks}}
+    return state._replace(params=params, averages=quantiser.start_averages(codebooks, _frames(config, args)))
+
+
+def report(name: str, count: int, seconds: float, rate: float, parts: dict[str, float], out: Path) -> None:
+    line = {"stage": name, "step": count, "seconds": round(seconds), "rate": rate} | parts
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
+    print(
+        f"{name} {count} {seconds:.0f}s lr {rate:.1e} " + " ".join(f"{k} {v:.3f}" for k, v in parts.items()), flush=True
+    )
+
+
+def save(path: Path, params: step.Params) -> None:
+    """Parameters in one npz with names joined by "/", replaced in one go."""
+    partial = path.with_name(".partial-" + path.name)
+    np.savez(partial, **{name: np.asarray(value, np.float32) for name, value in weights.flatten(params).items()})
+    partial.rename(path)
+
+
+def load(path: Path) -> step.Params:
+    with np.load(path) as file:
+        return weights.nest({name: jnp.asarray(file[name]) for name in file.files})
+
+
+def _frames(config: CodecConfig, args: argparse.Namespace) -> int:
+    return args.rows * round(args.seconds * config.frame_rate)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, default=Path("runs/tiny/clips"))
+    parser.add_argument("--recordings", type=Path, default=Path("runs/tiny/sounds/package/samples"))
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny/codec"))
+    parser.add_argument("--stage", choices=("all", "decoder"), default="all")
+    parser.add_argument("--start", type=Path, help="parameters (.npz) to go on from")
+    parser.add_argument("--minutes", type=float, default=35)
+    parser.add_argument("--warm-share", type=float, default=0.15, help="part of the time before the quantiser starts")
+    parser.add_argument("--rows", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=0.64)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--fit-batches", type=int, default=60)
+    parser.add_argument("--log-every", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
