@@ -41,27 +41,6 @@ MOST_PIECES = 160
 _FILLERS = tuple(
     "a the with some music loop track beat vibes style like very and in of my please sound groove song".split()
 )
-    "a",
-    "the",
-    "with",
-    "some",
-    "music",
-    "loop",
-    "track",
-    "beat",
-    "vibes",
-    "style",
-    "like",
-    "very",
-    "and",
-    "in",
-    "of",
-    "my",
-    "please",
-    "sound",
-    "groove",
-    "song",
-]
 
 
 # ---------------------------------------------------------------- features, cached beside the clips
