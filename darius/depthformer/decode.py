@@ -39,6 +39,7 @@ class DecodePlan:
       unroll_encoder: the same for the encoder, where a chunk spends little time.
       exact_frames: compile one program for each number of frames, whose loops then have lengths known to the
         compiler; otherwise one program serves them all.
+      encoder_rows: rows that the encoder takes at a time; its attention needs the most memory of all.
       count_top_k: find the top k by counting instead of sorting.
     """
 
@@ -47,6 +48,7 @@ class DecodePlan:
     unroll_layers: bool = True
     unroll_encoder: bool = False
     exact_frames: bool = False
+    encoder_rows: int = 16
     count_top_k: bool = False
 
     @classmethod
@@ -118,7 +120,7 @@ class Decoder:
         self._check(encoder_tokens, controls, frames)
         guided = bool(np.any(np.asarray(controls.guidance) != 0))
         try:
-            codes = self._run(self._packed, encoder_tokens, controls, guided=guided, frames=frames)
+            codes: jax.Array = self._run(self._packed, encoder_tokens, controls, guided=guided, frames=frames)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -156,7 +158,7 @@ def decode(
     layout = config.layout
     batch = encoder_tokens.shape[0]
     rows = with_unconditioned(config, encoder_tokens) if guided else encoder_tokens
-    contexts, state = start(config, packed, rows)
+    contexts, state = start(config, packed, rows, encoder_rows=plan.encoder_rows)
     offsets = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size
 
     def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:
@@ -179,7 +181,8 @@ def decode(
         return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
 
     empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
-    return jax.lax.fori_loop(0, frames, frame_body, (state, empty))[1]
+    _, codes = jax.lax.fori_loop(0, frames, frame_body, (state, empty))
+    return codes
 
 
 def with_unconditioned(config: DepthformerConfig, encoder_tokens: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
+from numpy.typing import NDArray
 
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Context, Dropout, cross_key_value, dropped, padding_bias, rms_norm, run_block
@@ -63,11 +64,8 @@ def logits(
       float32 [B, frames * levels, vocab_rows], or [..., codebook_size] with legal_only (index = RVQ code).
     """
     packed = pack(config, params, dtype, legal_only=legal_only)
-    dropout = _dropout(config, dropout_key)
-    tokens = jnp.asarray(encoder_tokens)
-    encoded = encode_packed(config, packed, tokens, dropout)
-    hidden = decode_packed(config, packed, encoded, tokens, jnp.asarray(decoder_input_tokens), dropout)
-    return project(packed, hidden).reshape(*hidden.shape[:1], -1, packed.projection.shape[-1])
+    inputs = jnp.asarray(decoder_input_tokens)
+    return logits_packed(config, packed, jnp.asarray(encoder_tokens), inputs, _dropout(config, dropout_key))
 
 
 def shift_right(targets: ArrayLike) -> jax.Array:
@@ -83,12 +81,13 @@ def _child(dropout: Dropout | None, index: int) -> Dropout | None:
     return None if dropout is None else dropout.child(index)
 
 
-def sinusoids(length: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def sinusoids(length: int, width: int) -> NDArray[np.float32]:
     """The encoder's fixed positions, float32 [length, width]: sines in the first half, cosines in the second."""
     half = width // 2
     frequencies = 10000.0 ** (-np.arange(half) / (half - 1))
     angles = np.arange(length)[:, None] * frequencies[None, :]
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    table: np.ndarray[Any, Any] = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    return table.astype(np.float32)
 
 
 def encode_packed(
@@ -118,6 +117,19 @@ def _encoder_stack(
         own = _child(dropout, index + 2)
         x, _ = run_block(config, block, x, bias, dropout=own, residual_dropout=own)
     return x
+
+
+def logits_packed(
+    config: DepthformerConfig,
+    packed: Packed,
+    encoder_tokens: jax.Array,
+    decoder_input_tokens: jax.Array,
+    dropout: Dropout | None = None,
+) -> jax.Array:
+    """`logits` on packed parameters whose layers are tuples."""
+    encoded = encode_packed(config, packed, encoder_tokens, dropout)
+    hidden = decode_packed(config, packed, encoded, encoder_tokens, decoder_input_tokens, dropout)
+    return project(packed, hidden).reshape(*decoder_input_tokens.shape, -1)
 
 
 def decode_packed(

@@ -138,7 +138,8 @@ class _Reader:
 
 
 def _stack(blocks: list[Block], xp: Any) -> Block:
-    return jax.tree.map(lambda *leaves: xp.stack(leaves), *blocks)
+    stacked: Block = jax.tree.map(lambda *leaves: xp.stack(leaves), *blocks)
+    return stacked
 
 
 def level_tables(config: DepthformerConfig, kernel: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Context, KeyValue, cross_key_value, padding_bias, rms_norm, run_block
@@ -35,10 +36,17 @@ Pick: TypeAlias = Callable[[Any, Any, jax.Array], tuple[Any, jax.Array, Any]]
 """(state, extra of this level, decoder output [R, 1, D]) -> (state, token ids [R], anything to keep)."""
 
 
-def start(config: DepthformerConfig, packed: Packed, encoder_tokens: jax.Array) -> tuple[Contexts, FrameState]:
-    """Encodes and makes empty caches. encoder_tokens: int32 [R, L]."""
+def start(
+    config: DepthformerConfig, packed: Packed, encoder_tokens: ArrayLike, *, encoder_rows: int = 16
+) -> tuple[Contexts, FrameState]:
+    """Encodes, `encoder_rows` rows at a time, and makes empty caches. encoder_tokens: int32 [R, L]."""
+    encoder_tokens = jnp.asarray(encoder_tokens)
     rows = encoder_tokens.shape[0]
-    encoded = encode_packed(config, packed, encoder_tokens)
+    if rows <= encoder_rows:
+        encoded = encode_packed(config, packed, encoder_tokens)
+    else:
+        encode_row = lambda row: encode_packed(config, packed, row[None])[0]  # noqa: E731
+        encoded = jax.lax.map(encode_row, encoder_tokens, batch_size=encoder_rows)
     bias = padding_bias(encoder_tokens, encoded.dtype)
 
     def context(block: Block) -> Context:

@@ -30,42 +30,42 @@ class Decoded(NamedTuple):
     """float32 [R, T, vocab_rows], of each row, before guidance."""
 
 
-@functools.partial(jax.jit, static_argnames=("config", "guided"))
+@functools.partial(jax.jit, static_argnames=("config",))
 def decode_unconstrained(
     config: DepthformerConfig,
     packed: Packed,
-    encoder_tokens: jax.Array,
-    forced: jax.Array,
+    encoder_tokens: ArrayLike,
+    forced: ArrayLike,
     *,
-    guidance: ArrayLike = 0.0,
-    guided: bool = False,
+    guidance: ArrayLike,
 ) -> Decoded:
     """The most likely token at every position.
 
     Args:
       packed: with the whole projection (`pack(..., legal_only=False)`).
-      encoder_tokens: int32 [R, L]; guided: R = 2, the conditioned row and then the unconditioned one.
+      encoder_tokens: int32 [R, L] with R = 2: the conditioned row, then the unconditioned one.
       forced: int32 [R, T], T a whole number of frames; a token to take in place of the most likely one, -1 for none.
-      guidance: weight w; both rows go on with the best token of (1 + w) row 0 - w row 1.
-      guided: without, every row is decoded on its own.
+      guidance: weight w; both rows go on with the best token of (1 + w) row 0 - w row 1. 0: each row with its own.
     """
     levels = config.layout.codec_levels
-    rows = encoder_tokens.shape[0]
+    given = jnp.asarray(forced)
+    rows = given.shape[0]
     contexts, state = start(config, packed, encoder_tokens)
 
-    def pick(ended: jax.Array, given: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def pick(ended: jax.Array, token: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         logits = jnp.dot(hidden[:, 0].astype(packed.projection.dtype), packed.projection)
-        best = jnp.argmax(guide(logits[:1], logits[1:], guidance) if guided else logits, axis=-1)
-        ids = jnp.where(given >= 0, given, jnp.where(ended, PAD_ID, best).astype(jnp.int32))
+        guided = guide(logits[:1], logits[1:], guidance)
+        best = jnp.argmax(jnp.where(jnp.asarray(guidance) != 0, guided, logits), axis=-1)
+        ids = jnp.where(token >= 0, token, jnp.where(ended, PAD_ID, best).astype(jnp.int32))
         return ended | (ids == MASK_ID), ids, logits
 
     def frame_body(carry: tuple[Any, jax.Array], at: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
         state, ended = carry
-        frame, given = at
-        state, ended, ids, logits = frame_step(config, packed, contexts, state, frame, pick, ended, given)
+        frame, token = at
+        state, ended, ids, logits = frame_step(config, packed, contexts, state, frame, pick, ended, token)
         return (state, ended), (ids, logits)
 
-    by_frame = forced.reshape(rows, -1, levels).transpose(1, 2, 0)
+    by_frame = given.reshape(rows, -1, levels).transpose(1, 2, 0)
     carry = (state, jnp.zeros(rows, bool))
     _, (ids, logits) = jax.lax.scan(frame_body, carry, (jnp.arange(by_frame.shape[0]), by_frame))
     tokens = ids.transpose(1, 0, 2).reshape(rows, -1)
