@@ -89,13 +89,14 @@ class TinyStyle:
           BadCheckpoint: a tensor is missing.
         """
         self.config = config
+        self.codebooks: Float  # [levels, 1024, core_dim]; what a level does not have is out of reach
         self._params = {name: np.asarray(value, np.float32) for name, value in params.items()}
         self._projection = projection(config.core_dim)
         try:
-            self._codebooks = np.full((len(config.level_sizes), 1024, config.core_dim), _UNREACHABLE, np.float32)
+            self.codebooks = np.full((len(config.level_sizes), 1024, config.core_dim), _UNREACHABLE, np.float32)
             books = np.split(self._params["codes"], np.cumsum(config.level_sizes)[:-1])
             for level, book in enumerate(books):
-                self._codebooks[level, : len(book)] = book
+                self.codebooks[level, : len(book)] = book
             self._table, self._neutral = self._params["text/table"], unit(self._params["neutral"])
         except KeyError as error:
             raise BadCheckpoint(f"The style model has no tensor {error.args[0]!r}.", "Fetch the model again.") from None
@@ -123,7 +124,7 @@ class TinyStyle:
 
     def tokenize_core(self, core: Float) -> NDArray[np.int32]:
         """RVQ codes of 64-d embeddings [..., 64], int32 [..., 12]."""
-        return rvq_encode(self._codebooks, unit(core))
+        return rvq_encode(self.codebooks, unit(core))
 
     def core_text(self, text: str) -> Float:
         """The 64-d embedding of one text: a weighted mean of its pieces (each brings its own weight), then layers."""

@@ -38,9 +38,7 @@ WINDOWS = 9
 SHORTEST_SECONDS = 3.0
 CAPTIONS_PER_CLIP = 40
 MOST_PIECES = 160
-_FILLERS = tuple(
-    "a the with some music loop track beat vibes style like very and in of my please sound groove song".split()
-)
+_FILLERS = ("a", "the", "with", "some", "music", "loop", "track", "beat", "style", "like", "very", "and", "my", "song")
 
 
 # ---------------------------------------------------------------- features, cached beside the clips
