@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from darius.errors import InvalidOption, ModelNotFound
+from darius.errors import DownloadFailed, InvalidOption, ModelNotFound
 from darius.hub import stock
 from darius.hub.cache import RepoCache, cache_root, cached_repos, disk_usage, v1_folder
 from darius.hub.listing import Listing, list_repo
@@ -46,9 +46,7 @@ def known(cache_dir: Path | None = None) -> list[Entry]:
     repos = [cache.repo for cache in cached_repos(root) if cache.repo != stock.REPO]
     entries = [_embedded()]
     for name in STOCK:
-        listing = _cached_listing(stock.REPO, root)
-        entry = _stock_entry(name, listing, root) if listing else _stock_unknown(name)
-        entries.append(dataclasses.replace(entry, note="") if entry.here else _stock_unknown(name))
+        entries.append(_stock_if_here(name, root) or _stock_unknown(name))
     for repo in repos:
         listing = _cached_listing(repo, root)
         if listing is not None:
@@ -130,6 +128,15 @@ def _embedded() -> Entry:
     here = folder.is_dir()
     size = disk_usage(folder) if here else 0
     return Entry(name=EMBEDDED, kind="embedded", here=here, bytes=size, path=folder if here else None)
+
+
+def _stock_if_here(name: str, root: Path) -> Entry | None:
+    listing = _cached_listing(stock.REPO, root)
+    try:
+        entry = _stock_entry(name, listing, root) if listing else None
+    except DownloadFailed:  # the release has changed since: nothing of it that is here can be used
+        return None
+    return dataclasses.replace(entry, note="") if entry and entry.here else None
 
 
 def _stock_unknown(name: str) -> Entry:

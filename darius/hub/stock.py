@@ -5,10 +5,9 @@ Source: the file list of the repository google/magenta-realtime.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from darius.errors import DownloadFailed, MissingDependency, OutputExists
+from darius.errors import DownloadFailed
 from darius.hub.cache import RepoCache, cache_root, v1_folder
 from darius.hub.listing import Listing, list_repo
 from darius.hub.transfer import OnProgress, fetch
@@ -19,32 +18,25 @@ LANGUAGE_MODELS = {
     "base": "checkpoints/llm_base_x4286_c1860k.tar",
     "large": "checkpoints/llm_large_x3047_c1860k.tar",
 }
-SAVED_MODELS = (
-    "savedmodels/ssv2_48k_stereo/encoder",
-    "savedmodels/ssv2_48k_stereo/decoder",
-    "savedmodels/ssv2_48k_stereo/quantizer",
-    "savedmodels/musiccoca_mv212f_cpu_novocab",
-    "savedmodels/musiccoca_mv212_quant",
-)
-VOCABULARY = "vocabularies/musiccoca_mv212f_vocab.model"
-MANIFEST = "manifest.json"
 
 
 def part_files(listing: Listing) -> list[str]:
-    """The files of the codec, the style model and its vocabulary.
+    """The files of the codec, the style model and its vocabulary; with what the conversion is checked against, if any.
 
     Raises:
       DownloadFailed: the release lacks one of them.
     """
-    files: list[str] = []
-    for folder in SAVED_MODELS:
-        found = [path for path in listing.files if path.startswith(f"{folder}/")]
-        if not found:
-            raise _incomplete(folder)
-        files += found
-    if VOCABULARY not in listing.files:
-        raise _incomplete(VOCABULARY)
-    return [*files, VOCABULARY]
+    from darius.convert import layout
+    from darius.style.musiccoca import V1_VOCABULARY
+
+    def under(folder: str) -> list[str]:
+        return [path for path in listing.files if path.startswith(f"{folder}/")]
+
+    for needed in (*layout.SAVED_MODELS, V1_VOCABULARY):
+        if needed not in listing.files and not under(needed):
+            raise _incomplete(needed)
+    folders = (*layout.SAVED_MODELS, layout.CODEC_TESTDATA, layout.STYLE_TESTDATA)
+    return [*(path for folder in folders for path in under(folder)), V1_VOCABULARY]
 
 
 def language_model_file(listing: Listing, size: str) -> str:
@@ -68,8 +60,10 @@ def _incomplete(part: str) -> DownloadFailed:
 
 def converted(root: Path) -> Path | None:
     """The converted codec and style, if they are there."""
+    from darius.convert import layout
+
     folder = v1_folder(root)
-    return folder if (folder / MANIFEST).is_file() else None
+    return folder if (folder / layout.MANIFEST_FILE).is_file() else None
 
 
 def v1_parts(
@@ -95,27 +89,6 @@ def v1_parts(
     listing = list_repo(REPO, revision=None, cache=cache, offline=offline, endpoint=endpoint)
     files = part_files(listing)
     source = fetch(listing, files, cache=cache, offline=offline, endpoint=endpoint, on_progress=on_progress)
-    return convert_parts(source, v1_folder(root), on_progress=on_progress)
+    from darius.convert import convert_v1
 
-
-def convert_parts(source: Path, target: Path, *, on_progress: OnProgress | None = None) -> Path:
-    """Converts v1's SavedModels under `source` into `target`, which appears only when all is done.
-
-    Raises:
-      MissingDependency: the conversion needs TensorFlow (extra `convert`).
-      OutputExists: `target` is there already.
-    """
-    if target.exists():
-        raise OutputExists(f"{target} exists already.", "Choose another folder or remove that one first.")
-    try:
-        from darius.convert import convert_v1
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"Converting Magenta RealTime v1's codec and style needs {error.name}.",
-            "Install it with: pip install 'darius[convert]'",
-        ) from None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        made = convert_v1(source, Path(temporary) / target.name, on_progress)
-        made.rename(target)
-    return target
+    return convert_v1(source, v1_folder(root), on_progress)

@@ -91,12 +91,13 @@ def convert(
     """
     from darius import hub
     from darius.checkpoints import convert as checkpoints
-    from darius.hub import stock
     from darius.hub.cache import checkpoints_folder
 
     with stages({}) as report:
         if (Path(source) / "savedmodels").is_dir():
-            written = stock.convert_parts(Path(source), target, on_progress=report)
+            from darius.convert import convert_v1
+
+            written = convert_v1(Path(source), target, report)
         elif source.endswith(checkpoints.SAFETENSORS_SUFFIX):
             written = checkpoints.to_t5x(source, target, on_progress=report)
         else:

@@ -12,8 +12,10 @@ from local_hub import LocalHub, Repo, serve
 from darius import hub as hub_room
 from darius.checkpoints import convert, t5x
 from darius.checkpoints.t5x import Checkpoint
-from darius.errors import DownloadFailed, ModelNotFound
+from darius.convert import layout
+from darius.errors import BadCheckpoint, DownloadFailed, ModelNotFound
 from darius.hub import ResolvedModel, catalogue, resolving, stock
+from darius.style.musiccoca import V1_VOCABULARY
 
 USER_REPO = "musician/acid-finetune"
 
@@ -35,10 +37,10 @@ def npy(*shape: int) -> bytes:
 
 
 def stock_files() -> dict[str, bytes]:
-    saved = {f"{folder}/saved_model.pb": folder.encode() for folder in stock.SAVED_MODELS}
-    variables = {f"{folder}/variables/variables.index": b"i" for folder in stock.SAVED_MODELS}
+    saved = {f"{folder}/saved_model.pb": folder.encode() for folder in layout.SAVED_MODELS}
+    variables = {f"{folder}/variables/variables.index": b"i" for folder in layout.SAVED_MODELS}
     weights = {path: path.encode() * 1000 for path in stock.LANGUAGE_MODELS.values()}
-    return {**saved, **variables, **weights, stock.VOCABULARY: b"pieces", "README.md": b"read me", "other/x": b"x"}
+    return {**saved, **variables, **weights, V1_VOCABULARY: b"pieces", "README.md": b"read me", "other/x": b"x"}
 
 
 @pytest.fixture
@@ -121,10 +123,10 @@ def test_base_brings_its_weights_and_what_codec_and_style_are_made_from(hub: Loc
     assert (model.kind, model.size, model.step) == ("stock", "base", 1_860_000)
     assert model.path.name == "llm_base_x4286_c1860k.tar"
     assert model.v1_source is not None
-    for folder in stock.SAVED_MODELS:
+    for folder in layout.SAVED_MODELS:
         assert (model.v1_source / folder / "saved_model.pb").read_bytes() == folder.encode()
         assert (model.v1_source / folder / "variables/variables.index").is_file()
-    assert (model.v1_source / stock.VOCABULARY).is_file()
+    assert (model.v1_source / V1_VOCABULARY).is_file()
     assert hub.transfers("llm_large_x3047_c1860k.tar") == []
     assert not list((tmp_path / "cache").rglob("README.md"))
 
@@ -139,8 +141,20 @@ def test_once_codec_and_style_are_converted_only_the_weights_are_fetched(hub: Lo
     assert hub_room.v1_parts(cache_dir=tmp_path / "cache", offline=True) == converted
 
 
+def test_codec_and_style_are_fetched_and_handed_to_the_conversion(hub: LocalHub, tmp_path: Path) -> None:
+    gone = f"{layout.DECODER}/variables/variables.index"  # the conversion misses it in the folder that it is given
+    del hub.repos[stock.REPO].revisions["main"][gone]
+    stages: list[str] = []
+    with pytest.raises(BadCheckpoint, match=f"has no {gone}"):
+        hub_room.v1_parts(
+            cache_dir=tmp_path / "cache", endpoint=hub.url, on_progress=lambda stage, _: stages.append(stage)
+        )
+    assert f"downloading {V1_VOCABULARY}" in stages
+    assert not (tmp_path / "cache" / "v1").exists()
+
+
 def test_a_release_that_lacks_a_part_is_told(hub: LocalHub, tmp_path: Path) -> None:
-    del hub.repos[stock.REPO].revisions["main"][stock.VOCABULARY]
+    del hub.repos[stock.REPO].revisions["main"][V1_VOCABULARY]
     with pytest.raises(DownloadFailed, match=r"has no vocabularies/musiccoca_mv212f_vocab\.model"):
         resolve(hub, tmp_path, "base")
 
