@@ -10,23 +10,24 @@ def quantise(codebooks: jax.Array, embeddings: jax.Array) -> tuple[jax.Array, ja
     """Nearest entry of each level to what the levels before left over.
 
     Args:
-      codebooks: [levels, size, features]; as many levels as codes are wanted.
-      embeddings: [..., features].
+      codebooks: float32 [levels, size, features]; as many levels as codes are wanted.
+      embeddings: float32 [..., features].
 
     Returns:
-      codes int32 [..., levels] and what remains, [..., features].
+      codes int32 [..., levels] and what remains, float32 [..., features].
     """
-    codes = []
-    residual = embeddings
-    for codebook in codebooks:
-        distances = jnp.sum(jnp.square(codebook), -1) - 2 * residual @ codebook.T
-        nearest = jnp.argmin(distances, -1).astype(jnp.int32)
-        residual = residual - codebook[nearest]
-        codes.append(nearest)
-    return jnp.stack(codes, -1), residual
+
+    def level(residual: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # In full precision: accelerators would round the products so far that other entries win.
+        products = jnp.matmul(residual, codebook.T, precision=jax.lax.Precision.HIGHEST)
+        nearest = jnp.argmin(jnp.sum(jnp.square(codebook), -1) - 2 * products, -1).astype(jnp.int32)
+        return residual - codebook[nearest], nearest
+
+    rest, codes = jax.lax.scan(level, embeddings, codebooks)
+    return jnp.moveaxis(codes, 0, -1), rest
 
 
 def dequantise(codebooks: jax.Array, codes: jax.Array) -> jax.Array:
-    """Codes int32 [..., levels] -> embeddings [..., features]: the sum of each level's entry."""
-    levels = codes.shape[-1]
-    return codebooks[jnp.arange(levels), codes].sum(-2)
+    """Codes int32 [..., levels] -> embeddings [..., features]: the sum of each level's entry; -1 adds nothing."""
+    entries = codebooks[jnp.arange(codes.shape[-1]), jnp.maximum(codes, 0)]
+    return jnp.where(codes[..., None] < 0, 0, entries).sum(-2)
