@@ -140,8 +140,15 @@ class Continuation:
         from darius.audio import files
 
         waveform = self.waveforms[variation]
-        beats = round(waveform.samples.shape[0] / waveform.rate * float(self.bpm) / 60)
-        files.save(path, waveform, tempo=float(self.bpm), beats=beats, subtype=subtype, overwrite=overwrite)
+        files.save(
+            path,
+            waveform,
+            tempo=float(self.bpm),
+            beats=round(waveform.duration * float(self.bpm) / 60),
+            beats_per_bar=self.beats_per_bar,
+            subtype=subtype,
+            overwrite=overwrite,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
