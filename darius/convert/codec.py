@@ -53,7 +53,8 @@ def convert_codec(
     variables |= _codebooks(SavedVariables(source / QUANTIZER, tf), config)
     flat = weights.flatten(v1_names.from_v1(variables, config))
     on_progress(0.8)
-    safetensors_io.save(target / CODEC_FILE, flat, {"codec": config.to_dict(), "source": "ssv2_48k_stereo"})
+    metadata = {"codec": config.to_dict(), "source": "ssv2_48k_stereo"}
+    safetensors_io.save(target / CODEC_FILE, flat, metadata, overwrite=True)
     on_progress(1.0)
     return {
         "tensors": len(flat),

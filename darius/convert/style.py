@@ -65,7 +65,8 @@ def convert_quantizer(source: Path, target: Path) -> None:
     """
     folder = source / musiccoca.V1_QUANTIZER
     codebooks = musiccoca.check_codebooks(saved_model.read_codebooks(folder), musiccoca.V1_QUANTIZER)
-    safetensors_io.save(target / musiccoca.CODEBOOKS_FILE, {"codebooks": codebooks}, {"source": musiccoca.V1_QUANTIZER})
+    metadata = {"source": musiccoca.V1_QUANTIZER}
+    safetensors_io.save(target / musiccoca.CODEBOOKS_FILE, {"codebooks": codebooks}, metadata, overwrite=True)
     shutil.copyfile(source / musiccoca.V1_VOCABULARY, target / musiccoca.VOCABULARY_FILE)
 
 

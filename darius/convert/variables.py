@@ -84,19 +84,16 @@ def _keys_by_name(graph: Any, model: Any) -> dict[str, str]:
     the former. Two variables of one name are kept apart by their keys, which then stand in front.
     """
     nodes = model.meta_graphs[0].object_graph_def.nodes
-    found: dict[str, str] = {}
+    keys: dict[str, list[str]] = {}
     for index, node in enumerate(graph.nodes):
         for attribute in node.attributes:
-            if attribute.name != _VALUE:
-                continue
-            declared = nodes[index].variable.name if index < len(nodes) else ""
-            name = (attribute.full_name or declared or attribute.checkpoint_key).split(":")[0]
-            if name in found:
-                found[f"{attribute.checkpoint_key}/{name}"] = attribute.checkpoint_key
-                found[f"{found[name]}/{name}"] = found.pop(name)
-            else:
-                found[name] = attribute.checkpoint_key
-    return found
+            if attribute.name == _VALUE:
+                declared = nodes[index].variable.name if index < len(nodes) else ""
+                name = (attribute.full_name or declared or attribute.checkpoint_key).split(":")[0]
+                keys.setdefault(name, []).append(attribute.checkpoint_key)
+    return {
+        name if len(found) == 1 else f"{key}/{name}": key for name, found in keys.items() for key in sorted(set(found))
+    }
 
 
 def _object_graph(reader: Any) -> Any:

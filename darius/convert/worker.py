@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from darius.codec.config import CodecConfig
-from darius.convert import check, codec, style
 from darius.errors import DariusError, OutputFailed
 
 Job = dict[str, Any]
@@ -43,6 +41,13 @@ def main(argv: list[str]) -> int:
 
 def convert(job: Job, on_progress: Progress) -> dict[str, Any]:
     """Writes every converted file into `job["target"]`; towers in `job["keep"]` stay SavedModels."""
+    from darius.style import saved_model
+
+    # Before anything that takes long: without TensorFlow nothing works.
+    saved_model.tensorflow()
+    from darius.codec.config import CodecConfig
+    from darius.convert import codec, style
+
     source, target = Path(job["source"]), Path(job["target"])
     on_progress("codec", 0.02)
     config = CodecConfig.from_dict(job["codec"])
@@ -63,6 +68,8 @@ def convert(job: Job, on_progress: Progress) -> dict[str, Any]:
 
 def check_files(job: Job, on_progress: Progress) -> dict[str, Any]:
     """Compares what was converted with the original's own test data, where the source has it."""
+    from darius.convert import check
+
     on_progress("checks", 0.9)
     return check.check(Path(job["source"]), Path(job["target"]), tensorflow_towers=job["keep"])
 

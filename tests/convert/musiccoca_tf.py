@@ -22,7 +22,7 @@ def vocabulary():
     """A real SentencePiece model, trained on a few sentences: the bytes of `spm.model`."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(SENTENCES), model_writer=written, vocab_size=80, minloglevel=2
+        sentence_iterator=iter(SENTENCES), model_writer=written, vocab_size=80, hard_vocab_limit=False, minloglevel=2
     )
     return written.getvalue()
 
