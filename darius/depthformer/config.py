@@ -49,12 +49,12 @@ class DepthformerConfig:
     def tiny(cls) -> DepthformerConfig:
         """The model that ships inside the package."""
         return cls(
-            embed_dim=192,
-            num_heads=6,
-            head_dim=32,
-            mlp_dim=512,
-            num_encoder_layers=3,
-            num_temporal_layers=4,
+            embed_dim=256,
+            num_heads=5,
+            head_dim=64,
+            mlp_dim=256,
+            num_encoder_layers=1,
+            num_temporal_layers=3,
             num_depth_layers=2,
         )
 
