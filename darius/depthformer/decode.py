@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
-from darius.depthformer.sampling import Controls, choose, guide, gumbel
+from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
 from darius.depthformer.steps import frame_step, start
 from darius.errors import InvalidOption, OutOfMemory
 from darius.tokens import MASK_ID
@@ -40,7 +40,7 @@ class DecodePlan:
       exact_frames: compile one program for each number of frames, whose loops then have lengths known to the
         compiler; otherwise one program serves them all.
       encoder_rows: rows that the encoder takes at a time; its attention needs the most memory of all.
-      count_top_k: find the top k by counting instead of sorting.
+      count_top_k: find the top k by counting instead of sorting (see `sampling.keep_top_k`).
     """
 
     dtype: DType = "float32"
@@ -97,7 +97,7 @@ class Decoder:
             stacked_encoder=not self.plan.unroll_encoder,
         )
         self._packed: Packed = jax.device_put(packed, self.device)
-        static = ("guided", "frames") if self.plan.exact_frames else ("guided",)
+        static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
         self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
 
     def decode_chunk(self, encoder_tokens: ArrayLike, controls: Controls, *, frames: int | None = None) -> jax.Array:
@@ -119,8 +119,10 @@ class Decoder:
         frames = self.config.layout.chunk_frames if frames is None else frames
         self._check(encoder_tokens, controls, frames)
         guided = bool(np.any(np.asarray(controls.guidance) != 0))
+        listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
+        call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
         try:
-            codes: jax.Array = self._run(self._packed, encoder_tokens, controls, guided=guided, frames=frames)
+            codes: jax.Array = call(self._packed, encoder_tokens, controls)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -152,9 +154,15 @@ def decode(
     controls: Controls,
     *,
     guided: bool,
+    listed: int | None,
     frames: int | jax.Array,
 ) -> jax.Array:
-    """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`."""
+    """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
+
+    Args:
+      guided: any row has a guidance other than 0.
+      listed: how the top k are found, see `sampling.keep_top_k`.
+    """
     layout = config.layout
     batch = encoder_tokens.shape[0]
     rows = with_unconditioned(config, encoder_tokens) if guided else encoder_tokens
@@ -166,7 +174,7 @@ def decode(
         logits = jnp.dot(hidden[:, 0].astype(table.dtype), table, preferred_element_type=jnp.float32)
         if guided:
             logits = guide(logits[:batch], logits[batch:], controls.guidance)
-        codes = choose(logits, noise, controls.temperature, controls.top_k, by_counting=plan.count_top_k)
+        codes = choose(logits, noise, controls.temperature, controls.top_k, listed=listed)
         ids = offset + codes
         return None, jnp.concatenate([ids, ids]) if guided else ids, codes
 
@@ -181,6 +189,7 @@ def decode(
         return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
 
     empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
+    codes: jax.Array
     _, codes = jax.lax.fori_loop(0, frames, frame_body, (state, empty))
     return codes
 

@@ -224,14 +224,15 @@ _logits = jax.jit(logits_packed, static_argnums=0)
 
 
 def _pick(values: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
-    return np.take_along_axis(values, ids[..., None].astype(np.int64), axis=-1)[..., 0]
+    picked: NDArray[Any] = np.take_along_axis(values, ids[..., None].astype(np.int64), axis=-1)
+    return picked[..., 0]
 
 
 def _logsumexp(values: NDArray[Any]) -> NDArray[Any]:
-    largest = np.max(values, axis=-1)
+    largest: NDArray[Any] = np.max(values, axis=-1)
     return largest + np.log(np.sum(np.exp(values - largest[..., None]), axis=-1))
 
 
 def _margin(values: NDArray[Any]) -> NDArray[Any]:
-    best = np.partition(values, -2, axis=-1)[..., -2:]
+    best: NDArray[Any] = np.partition(values, -2, axis=-1)[..., -2:]
     return best[..., 1] - best[..., 0]

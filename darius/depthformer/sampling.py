@@ -64,29 +64,38 @@ def guide(conditioned: jax.Array, unconditioned: jax.Array, weight: ArrayLike) -
     return (1 + weight) * conditioned - weight * unconditioned
 
 
-def keep_top_k(logits: jax.Array, top_k: ArrayLike, *, by_counting: bool = False) -> jax.Array:
+FEW = 64
+"""A list of the best codes this long serves usual values of top-k."""
+
+
+def list_length(top_k: ArrayLike, codes: int) -> int:
+    """How long the list of best codes must be for these values of top-k: short where it can be."""
+    return min(FEW, codes) if np.max(np.asarray(top_k)) <= FEW else codes
+
+
+def keep_top_k(logits: jax.Array, top_k: ArrayLike, *, listed: int | None = None) -> jax.Array:
     """Logits [B, K] with all but the top_k[b] largest of each row at minus infinity; ties are all kept; 0 keeps all.
 
     Args:
-      by_counting: find who stays by counting larger neighbours, K * K comparisons in one kernel, instead of sorting.
-        The result is the same; it is the faster way on a GPU, where sorting is many small kernels.
+      listed: sort out the best `listed` codes (at least the largest top_k, see `list_length`). None: find who stays
+        by counting larger neighbours, K * K comparisons in one kernel. The results are the same; counting is for
+        GPUs, where sorting is many small kernels.
     """
     top_k = jnp.asarray(top_k)[:, None]
-    if by_counting:
-        larger = jnp.sum(logits[:, None, :] > logits[:, :, None], axis=-1, dtype=jnp.int32)
-        keep = larger < top_k
+    if listed is None:
+        keep = jnp.sum(logits[:, None, :] > logits[:, :, None], axis=-1, dtype=jnp.int32) < top_k
     else:
-        position = logits.shape[-1] - jnp.clip(top_k, 1, logits.shape[-1])
-        keep = logits >= jnp.take_along_axis(jnp.sort(logits, axis=-1), position, axis=-1)
+        best, _ = jax.lax.top_k(logits, listed)
+        keep = logits >= jnp.take_along_axis(best, jnp.clip(top_k, 1, listed) - 1, axis=-1)
     return jnp.where(keep | (top_k <= 0), logits, -jnp.inf)
 
 
 def choose(
-    logits: jax.Array, noise: jax.Array, temperature: ArrayLike, top_k: ArrayLike, *, by_counting: bool = False
+    logits: jax.Array, noise: jax.Array, temperature: ArrayLike, top_k: ArrayLike, *, listed: int | None = None
 ) -> jax.Array:
-    """One draw a row: int32 [B] of logits [B, K] and Gumbel noise [B, K]."""
+    """One draw a row: int32 [B] of logits [B, K] and Gumbel noise [B, K]; `listed` as for `keep_top_k`."""
     temperature = jnp.asarray(temperature)[:, None]
-    kept = keep_top_k(logits, top_k, by_counting=by_counting)
+    kept = keep_top_k(logits, top_k, listed=listed)
     noise = jnp.where(temperature > COLDEST, noise, 0.0)
     return jnp.argmax(kept / jnp.maximum(temperature, COLDEST) + noise, axis=-1).astype(jnp.int32)
 

@@ -1,0 +1,77 @@
+"""How much memory decoding takes, from the shapes alone. Knows no device."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from darius.depthformer import weights
+from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.packing import pack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Account:
+    """Bytes on the device while a batch decodes.
+
+    Attributes:
+      weights: the packed parameters; paid once for any number of streams.
+      context: the encoder's keys and values for every temporal layer.
+      caches: keys and values of the temporal and depth stacks.
+      scratch: the encoder's attention and activations, an upper estimate.
+    """
+
+    weights: int
+    context: int
+    caches: int
+    scratch: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.context + self.caches + self.scratch
+
+    def to_dict(self) -> dict[str, int]:
+        return {**dataclasses.asdict(self), "total": self.total}
+
+
+def account(
+    config: DepthformerConfig,
+    batch: int,
+    dtype: DTypeLike,
+    *,
+    guided: bool = True,
+    encoder_rows: int = 16,
+) -> Account:
+    """The memory that `Decoder` needs for a batch of streams.
+
+    Args:
+      dtype: of the plan.
+      encoder_rows: of the plan: rows that the encoder takes at a time.
+    """
+    layout, size = config.layout, jnp.dtype(dtype).itemsize
+    rows = batch * (2 if guided else 1)
+    vectors = rows * config.joined_dim * size
+    at_once = min(rows, encoder_rows)
+    scores = at_once * config.num_heads * layout.encoder_length**2 * size
+    activations = at_once * layout.encoder_length * (2 * config.mlp_dim + 3 * config.joined_dim) * size
+    encoded = rows * layout.encoder_length * config.embed_dim * size
+    return Account(
+        weights=_weight_bytes(config, dtype),
+        context=2 * config.num_temporal_layers * layout.encoder_length * vectors,
+        caches=2
+        * vectors
+        * (config.num_temporal_layers * layout.chunk_frames + config.num_depth_layers * layout.codec_levels),
+        scratch=3 * scores + 2 * activations + 2 * encoded,
+    )
+
+
+def _weight_bytes(config: DepthformerConfig, dtype: DTypeLike) -> int:
+    flat = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.shapes(config).items()}
+    packed: Any = jax.eval_shape(functools.partial(pack, config, dtype=dtype, projection_dtype=dtype), flat)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
