@@ -36,8 +36,10 @@ FIXED_WINDOWS = 3
 
 WINDOWS = 9
 SHORTEST_SECONDS = 3.0
-CAPTIONS_PER_CLIP = 40
-MOST_PIECES = 160
+CAPTIONS_PER_CLIP = 16
+UNSEEN_WEIGHT = -2.0
+"""Weight (logarithm) of pieces of text that training never saw: they count little beside known ones."""
+
 _FILLERS = ("a", "the", "with", "some", "music", "loop", "track", "beat", "style", "like", "very", "and", "my", "song")
 
 
@@ -101,23 +103,26 @@ def roughened(text: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def padded_pieces(texts: list[str], buckets: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Hashed pieces [texts, MOST_PIECES] and which of them are real."""
-    pieces, real = np.zeros((len(texts), MOST_PIECES), np.int32), np.zeros((len(texts), MOST_PIECES), bool)
-    for i, text in enumerate(texts):
-        found = text_features(text, buckets)[:MOST_PIECES]
-        pieces[i, : len(found)], real[i, : len(found)] = found, True
-    return pieces, real
+def bags_of_pieces(texts: list[str], buckets: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """How often each piece is in each text, uint8 [texts, used], and the buckets of the `used` pieces."""
+    found = [text_features(text, buckets) for text in texts]
+    used = np.unique(np.concatenate(found))
+    bags = np.zeros((len(texts), len(used)), np.uint8)
+    for bag, pieces in zip(bags, found, strict=True):
+        np.add.at(bag, np.searchsorted(used, pieces), 1)
+    return bags, used
 
 
 # ---------------------------------------------------------------- training
 
 
-def initial_params(config: TinyStyleConfig, features: Float, rng: np.random.Generator) -> dict[str, Float]:
-    """Small random weights; audio features are scaled by their own spread."""
+def initial_params(
+    config: TinyStyleConfig, features: Float, rows: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.float32]]:
+    """Small random weights, a text table of `rows`; audio features are scaled by their own spread."""
     flat = features.reshape(-1, features.shape[-1])
     params = {"audio/mean": flat.mean(axis=0), "audio/scale": flat.std(axis=0) + 1e-3}
-    params["text/table"] = rng.standard_normal((config.text_buckets, config.core_dim + 1)) * 0.1
+    params["text/table"] = rng.standard_normal((rows, config.core_dim + 1)) * 0.1
     params["text/table"][:, -1] = 0
     sizes = {"text": (config.core_dim, 256, config.core_dim), "audio": (flat.shape[-1], 256, 256, config.core_dim)}
     for name, widths in sizes.items():
@@ -135,9 +140,10 @@ def batch_loss(params, scale, batch, key):
     def direction(x):
         return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-6)
 
-    rows = params["text/table"][batch["pieces"]]
-    share = jax.nn.softmax(jnp.where(batch["real"], rows[..., -1], -1e9), axis=-1)
-    text = direction(layers(params, "text", jnp.einsum("bp,bpd->bd", share, rows[..., :-1])))
+    table = params["text/table"]
+    counts = batch["bags"].astype(jnp.float32) * jnp.exp(table[:, -1])
+    mean = counts @ table[:, :-1] / counts.sum(axis=1, keepdims=True)
+    text = direction(layers(params, "text", mean))
     mask_key, noise_key = jax.random.split(key)
     heard = jnp.clip((batch["features"] - params["audio/mean"]) / params["audio/scale"], -5, 5)
     heard = heard + 0.2 * jax.random.normal(noise_key, heard.shape)
@@ -163,10 +169,10 @@ def fit(config: TinyStyleConfig, features: Float, records: list[dict[str, Any]],
     chosen = [draw_phrases(r["words"], rng) for r in records for _ in range(CAPTIONS_PER_CLIP)]
     captions = [roughened(spoken(c, rng), rng) for c in chosen]
     asked = phrase_rows(chosen, phrases)
-    pieces, real = padded_pieces(captions, config.text_buckets)
+    bags, used = bags_of_pieces(captions, config.text_buckets)
     schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, 100, steps)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.02))
-    start = {k: jnp.asarray(v) for k, v in initial_params(config, features, rng).items()}
+    start = {k: jnp.asarray(v) for k, v in initial_params(config, features, len(used), rng).items()}
     fixed = {k: start.pop(k) for k in ("audio/mean", "audio/scale")}
     weights = (start, jnp.float32(np.log(10.0)))
     state = optimiser.init(weights)
@@ -185,21 +191,19 @@ def fit(config: TinyStyleConfig, features: Float, records: list[dict[str, Any]],
         clips = rng.choice(len(records), size=min(batch, len(records)), replace=False)
         which = clips * CAPTIONS_PER_CLIP + rng.integers(0, CAPTIONS_PER_CLIP, len(clips))
         windows = features[clips, rng.integers(0, WINDOWS, len(clips))]
-        data = {
-            "pieces": pieces[which],
-            "real": real[which],
-            "asked": asked[which],
-            "has": has[clips],
-            "features": windows,
-        }
+        data = {"bags": bags[which], "asked": asked[which], "has": has[clips], "features": windows}
         weights, state, value = step(weights, state, data, jax.random.key(seed * 1_000_003 + i))
         recent.append(float(value))
-        if (i + 1) % 250 == 0:
-            print(f"step {i + 1:5d}  loss {np.mean(recent[-250:]):.3f}  {time.monotonic() - began:.0f} s", flush=True)
-    return {k: np.asarray(v) for k, v in (weights[0] | fixed).items()}, captions
+        if (i + 1) % 100 == 0:
+            print(f"step {i + 1:5d}  loss {np.mean(recent[-100:]):.3f}  {time.monotonic() - began:.0f} s", flush=True)
+    params = {k: np.asarray(v) for k, v in (weights[0] | fixed).items()}
+    table = np.zeros((config.text_buckets, config.core_dim + 1), np.float32)
+    table[:, -1] = UNSEEN_WEIGHT
+    table[used] = params["text/table"]
+    return params | {"text/table": table}, captions
 
 
-def residual_kmeans(x: Float, sizes: tuple[int, ...], rng: np.random.Generator, rounds: int = 12) -> Float:
+def residual_kmeans(x: Float, sizes: tuple[int, ...], rng: np.random.Generator, rounds: int = 8) -> Float:
     """Codebooks of all levels one below the other, float32 [sum(sizes), dim]."""
     residual, books = x.copy(), []
     for size in sizes:
@@ -227,10 +231,9 @@ def train(clips: Path, out: Path, *, steps: int, batch: int, workers: int, seed:
     draft = TinyStyle(config, params | {"codes": np.zeros((sum(config.level_sizes), 64)), "neutral": np.ones(64)})
     heard = draft.core_audio(features[known]).reshape(-1, config.core_dim)
     rng = np.random.default_rng(seed)
-    some = rng.choice(len(captions), min(len(captions), len(heard)), replace=False)
-    read = np.stack([draft.core_text(captions[i]) for i in some])
+    read = np.stack([draft.core_text(caption) for caption in rng.choice(captions, 6000, replace=False)])
     params["neutral"] = unit(heard.mean(axis=0))
-    params["codes"] = residual_kmeans(np.concatenate([heard, read]), config.level_sizes, rng)
+    params["codes"] = residual_kmeans(np.concatenate([rng.permutation(heard)[:6000], read]), config.level_sizes, rng)
     half = {name: value.astype(np.float16) for name, value in params.items()}
     safetensors_io.save(out, half, {"config": config.to_dict()}, overwrite=True)
     report(load(out), features[~known], [record for record in records if record["split"] != "train"])
@@ -298,7 +301,7 @@ def main() -> None:
         command.add_argument("--workers", type=int, default=2)
         command.add_argument("--out", "--model", type=Path, default=Path("darius/assets/tiny/style.safetensors"))
         if name == "train":
-            command.add_argument("--steps", type=int, default=3000)
+            command.add_argument("--steps", type=int, default=2000)
             command.add_argument("--batch", type=int, default=256)
     args = parser.parse_args()
     if args.command == "train":

@@ -6,6 +6,7 @@ Knows stems and passes of a loop; knows nothing of how a stem was made.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Clip:
         """Whether every round of the loop is the same."""
         return all(stems == self.passes[0] for stems in self.passes)
 
-    def record(self) -> dict:
+    def record(self) -> dict[str, Any]:
         """What the sidecar of a shard stores about this clip."""
         grid = self.groove.grid
         return {
@@ -123,4 +124,4 @@ def _limited(x: Signal, target: float) -> Signal:
         loud = rms(np.tanh(x[: 6 * RATE] * np.float32(gain / PEAK)) * PEAK)
         before = rms(x[: 6 * RATE] * np.float32(gain))
         gain *= min(before / (loud + 1e-6), 1.5)
-    return (PEAK * np.tanh(x * np.float32(gain / PEAK))).astype(np.float32)
+    return np.asarray(PEAK * np.tanh(x * np.float32(gain / PEAK)), np.float32)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def _random_patch(family: str, rng: np.random.Generator) -> Patch:
     """Random parameters within the taste of a family of synthesiser sounds."""
     u, patch = rng.uniform, functools.partial(Patch, family=family)
 
-    def one(*choices):
+    def one(*choices: Any) -> Any:
         return choices[int(rng.integers(len(choices)))]
 
     match family:
@@ -241,8 +242,8 @@ def _fm(patch: Patch, hertz: float, length: int, velocity: float, side: int) -> 
     index = patch.fm_index * (0.5 + 0.5 * velocity) * decay(length, patch.fm_decay)
     modulator = index * np.sin(2 * np.pi * hertz * patch.fm_ratio * (1 + 0.001 * side) * seconds_of(length))
     if patch.drop:
-        return sine_sweep(hertz * 2 ** (patch.drop * decay(length, 0.03))) + 0.3 * modulator.astype(np.float32)
-    return np.sin(2 * np.pi * hertz * seconds_of(length) + modulator).astype(np.float32)
+        return np.asarray(sine_sweep(hertz * 2 ** (patch.drop * decay(length, 0.03))) + 0.3 * modulator, np.float32)
+    return np.asarray(np.sin(2 * np.pi * hertz * seconds_of(length) + modulator), np.float32)
 
 
 def _unison(patch: Patch, hertz: float, length: int, side: int) -> Signal:

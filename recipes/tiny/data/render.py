@@ -11,6 +11,10 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recipes.tiny.data.captions import full_caption, words_of
 from recipes.tiny.data.clip import make_clip
@@ -28,7 +32,7 @@ def render_shard(index: int, seeds: range, seconds: float, folder: Path, one_sho
     return index
 
 
-def _render_clip(seed: int, seconds: float, sounds: Sounds):
+def _render_clip(seed: int, seconds: float, sounds: Sounds) -> tuple[NDArray[np.int16], dict[str, Any]]:
     clip = make_clip(seed, seconds, sounds)
     record = clip.record()
     words = words_of(record, clip.groove.drum_roles)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def shard_paths(folder: Path, index: int) -> tuple[Path, Path]:
     return stem.with_suffix(".npy"), stem.with_suffix(".jsonl")
 
 
-def write_shard(folder: Path, index: int, clips: list[NDArray[np.int16]], records: list[dict]) -> None:
+def write_shard(folder: Path, index: int, clips: list[NDArray[np.int16]], records: list[dict[str, Any]]) -> None:
     """Write both files of a shard; readers never see half of one."""
     audio, sidecar = shard_paths(folder, index)
     partial = folder / f".partial-{index:05d}.npy"
@@ -41,7 +42,7 @@ def to_int16(samples: Signal) -> NDArray[np.int16]:
 class ClipSet:
     """The clips of a folder's finished shards, memory-mapped; `clip(i)` and `records[i]` belong together."""
 
-    records: list[dict]
+    records: list[dict[str, Any]]
     _shards: list[NDArray[np.int16]]
     _places: list[tuple[int, int]]
 
