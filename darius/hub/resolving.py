@@ -19,7 +19,7 @@ from darius.hub.transfer import OnProgress, fetch
 Kind = Literal["embedded", "package", "folder", "archive", "safetensors", "stock", "hub"]
 
 MEAN_FILE, CENTROIDS_FILE = "mean_style_embed.npy", "cluster_centroids.npy"
-LANGUAGE_MODEL_FILE, CONFIG_FILE = "depthformer.safetensors", "config.json"
+PACKAGE_FILES = ("config.json", "depthformer.safetensors", "codec.safetensors", "style.safetensors")
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoint_(\d+)(?:\.tgz|\.tar\.gz|\.tar)?")
 
 
@@ -37,7 +37,7 @@ class ResolvedModel:
 
     Attributes:
       name: as the user wrote it.
-      kind: "embedded" and "package" are folders with config.json, depthformer.safetensors and more; the others are
+      kind: "embedded" and "package" are folders with PACKAGE_FILES; the others are
         language models in the formats of `darius.checkpoints.convert.load`, with codec and style as of v1.
       path: that folder, T5X folder, archive or safetensors file.
       assets: the finetune's style files.
@@ -131,7 +131,7 @@ def _embedded(ref: ModelRef) -> ResolvedModel:
 
 
 def _is_package(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file() and (folder / LANGUAGE_MODEL_FILE).is_file()
+    return all((folder / name).is_file() for name in PACKAGE_FILES)
 
 
 def _stock(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:

@@ -232,12 +232,14 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
         hub_room.resolve(str(tmp_path), cache_dir=tmp_path)
 
 
-def test_tiny_is_the_folder_inside_the_package_or_is_said_to_be_missing() -> None:
-    if (resolving.embedded_folder() / "depthformer.safetensors").is_file():
-        assert hub_room.resolve("tiny").path == resolving.embedded_folder()
-    else:
-        with pytest.raises(ModelNotFound, match="lacks its embedded model"):
-            hub_room.resolve("tiny")
+def test_tiny_is_the_folder_inside_the_package() -> None:
+    assert hub_room.resolve("tiny").path == resolving.embedded_folder()
+
+
+def test_a_package_that_lacks_a_part_of_tiny_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "embedded_folder", lambda: tmp_path)
+    with pytest.raises(ModelNotFound, match="lacks its embedded model"):
+        hub_room.resolve("tiny")
 
 
 def test_the_catalogue_tells_what_is_here(hub: LocalHub, tmp_path: Path) -> None:
