@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from darius.codec import network, stft
 from darius.codec.config import CodecConfig
@@ -129,4 +130,4 @@ def _encoder_history(config: CodecConfig) -> int:
 def _zeros(rows: Callable[[Params, jax.Array], Rows], params: Params, shape: tuple[int, ...]) -> Rows:
     """Zeros in the shapes that `rows(params, array of that shape)` would return."""
     shapes = jax.eval_shape(rows, params, jnp.zeros(shape))
-    return {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    return {name: jnp.asarray(np.zeros(leaf.shape, leaf.dtype)) for name, leaf in shapes.items()}

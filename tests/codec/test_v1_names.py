@@ -5,15 +5,13 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from small_codec import small_config
 
 from darius.codec import v1_names, weights
 from darius.codec.config import CodecConfig
 from darius.errors import BadCheckpoint
 
-SMALL = CodecConfig(
-    stft_frame=192, stft_step=96, stft_fft=192, encoder_depth=2, decoder_depth=2, num_features=4, num_levels=3,
-    codebook_size=8,
-)  # fmt: skip
+SMALL = small_config(num_features=4, num_levels=3, codebook_size=8)
 
 
 @pytest.fixture(scope="module")
