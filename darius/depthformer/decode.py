@@ -96,7 +96,7 @@ class Decoder:
             stacked=not self.plan.unroll_layers,
             stacked_encoder=not self.plan.unroll_encoder,
         )
-        self._packed: Packed = jax.device_put(packed, self.device)
+        self.packed: Packed = jax.device_put(packed, self.device)
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
         self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
 
@@ -122,7 +122,7 @@ class Decoder:
         listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
         call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
         try:
-            codes: jax.Array = call(self._packed, encoder_tokens, controls)
+            codes: jax.Array = call(self.packed, encoder_tokens, controls)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -131,6 +131,14 @@ class Decoder:
                 "Use fewer streams, guidance 0, or a smaller model.",
             ) from error
         return codes[:, :frames]
+
+    def lower(self, batch: int, *, guided: bool = True) -> jax.stages.Lowered:
+        """The program of a whole chunk for a batch, not yet compiled: to time its compilation, or to look inside."""
+        layout = self.config.layout
+        rows = jax.ShapeDtypeStruct((batch, layout.encoder_length), np.int32)
+        controls = Controls.of(batch)
+        listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
+        return self._run.lower(self.packed, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames)
 
     def _check(self, encoder_tokens: ArrayLike, controls: Controls, frames: int) -> None:
         layout = self.config.layout

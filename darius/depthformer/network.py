@@ -37,7 +37,7 @@ def encode(
     Returns:
       dtype [B, L, D], exactly 0 where the input is padding.
     """
-    packed = pack(config, params, dtype)
+    packed = pack(config, _on_device(params), dtype)
     return encode_packed(config, packed, jnp.asarray(encoder_tokens), _dropout(config, dropout_key))
 
 
@@ -63,7 +63,7 @@ def logits(
     Returns:
       float32 [B, frames * levels, vocab_rows], or [..., codebook_size] with legal_only (index = RVQ code).
     """
-    packed = pack(config, params, dtype, legal_only=legal_only)
+    packed = pack(config, _on_device(params), dtype, legal_only=legal_only)
     inputs = jnp.asarray(decoder_input_tokens)
     return logits_packed(config, packed, jnp.asarray(encoder_tokens), inputs, _dropout(config, dropout_key))
 
@@ -71,6 +71,10 @@ def logits(
 def shift_right(targets: ArrayLike) -> jax.Array:
     """Decoder inputs of target tokens [B, T]: one step later, with the start token 0 in front."""
     return jnp.pad(jnp.asarray(targets)[:, :-1], ((0, 0), (1, 0)))
+
+
+def _on_device(params: Mapping[str, Any]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(value) for name, value in params.items()}
 
 
 def _dropout(config: DepthformerConfig, key: jax.Array | None) -> Dropout | None:
