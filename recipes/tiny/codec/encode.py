@@ -20,16 +20,20 @@ from recipes.tiny.codec.ship import ASSET, load_any
 
 def main() -> None:
     args = _arguments()
-    codec = Codec(*load_any(args.params))
-    shards = [path.with_suffix(".npy") for path in sorted(args.clips.glob("clips-*.jsonl"))]
-    mine = shards[args.part :: args.parts]
+    encode_shards(args.clips, args.params, rows=args.rows, again=args.again)
+
+
+def encode_shards(folder: Path, params: Path, *, rows: int = 8, again: bool = False) -> None:
+    """Writes the tokens of every finished shard of a folder."""
+    codec = Codec(*load_any(params))
     with fast_conv.installed():
-        for shard in mine:
+        for sidecar in sorted(folder.glob("clips-*.jsonl")):
+            shard = sidecar.with_suffix(".npy")
             target = tokens_path(shard)
-            if target.exists() and not args.again:
+            if target.exists() and not again:
                 continue
             began = time.time()
-            tokens = encode(codec, np.load(shard, mmap_mode="r"), args.rows)
+            tokens = encode(codec, np.load(shard, mmap_mode="r"), rows)
             partial = target.with_name(".partial-" + target.name)
             np.save(partial, tokens)
             partial.rename(target)
@@ -59,8 +63,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=ASSET, help=".npz of a run or .safetensors")
     parser.add_argument("--rows", type=int, default=8, help="clips at a time")
     parser.add_argument("--again", action="store_true", help="replace tokens that are there")
-    parser.add_argument("--part", type=int, default=0, help="encode every --parts th shard from this one on")
-    parser.add_argument("--parts", type=int, default=1)
     return parser.parse_args()
 
 

@@ -40,6 +40,11 @@ def main() -> None:
         if chosen:
             rows[f"mean {kind}"] = {key: float(np.mean([row[key] for row in chosen])) for key in chosen[0]}
     _print(rows)
+    if args.tokens:
+        tokens = np.concatenate([np.load(path) for path in sorted(args.tokens.glob("tokens-*.npy"))[:: args.every]])
+        shares = measures.usage(tokens.reshape(-1, tokens.shape[-1]), config.codebook_size)
+        print(f"codebook use (perplexity / {config.codebook_size}):", " ".join(f"{share:.2f}" for share in shares))
+        rows["usage"] = {str(level): float(share) for level, share in enumerate(shares)}
     print(json.dumps(rows))
 
 
@@ -56,7 +61,7 @@ def round_trip(config: CodecConfig, params: Params) -> RoundTrip:
 
 
 def _measure(trip: RoundTrip, name: str, sound: Sound, args: argparse.Namespace, config: CodecConfig) -> dict:
-    codes, decoded = trip(sound, args.levels)
+    _, decoded = trip(sound, args.levels)
     found = measures.compare(sound, decoded)
     if args.quiet_db:
         gain = np.float32(10 ** (-args.quiet_db / 20))
@@ -122,6 +127,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=ASSET, help=".npz of a run or .safetensors")
     parser.add_argument("--levels", type=int, default=16)
     parser.add_argument("--quiet-db", type=float, default=20.0, help="also measure the level of a copy this much lower")
+    parser.add_argument("--tokens", type=Path, help="folder of token shards whose use of the codebooks is measured")
+    parser.add_argument("--every", type=int, default=4, help="of the token shards, take every so manieth")
     parser.add_argument("--plot", type=Path, help="folder for pictures")
     parser.add_argument("--save", type=Path, help="folder for decoded sounds")
     return parser.parse_args()

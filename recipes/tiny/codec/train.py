@@ -1,7 +1,8 @@
 """Trains tiny's codec: `python -m recipes.tiny.codec.train --clips runs/tiny/clips --out runs/tiny/codec --minutes 40`.
 
-Three stages: an autoencoder (`warm`), with the quantiser (`joint`), and the decoder alone for frozen tokens
-(`decoder`). The learning rate follows the clock, so a run ends when it must; a run goes on from its own files.
+Stage `all` is an autoencoder (`warm`), then one with the quantiser (`joint`); stage `tokens` encodes the clips with
+what came of it; stage `decoder` trains the decoder alone on from there, for tokens that stay as they are. The learning
+rate follows the clock, so a run ends when it must; a run goes on from its own files.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from darius.codec import network, weights
 from darius.codec.config import CodecConfig
 from darius.codec.stft import spectrogram
 from recipes.tiny.codec import data, fast_conv, quantiser, step
+from recipes.tiny.codec.encode import encode_shards
+from recipes.tiny.codec.ship import ASSET, load_any
 from recipes.tiny.data.shards import ClipSet
 
 
@@ -28,6 +31,9 @@ def main() -> None:
     args = _arguments()
     config = CodecConfig.tiny()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.stage == "tokens":
+        encode_shards(args.clips, args.start or ASSET)
+        return
     windows = data.Windows(
         ClipSet.open(args.clips, split="train"), data.load_recordings(args.recordings), data.load_sounds(), args.seed
     )
@@ -35,10 +41,10 @@ def main() -> None:
     batches = data.prefetch(windows, args.rows, args.seconds)
     with fast_conv.installed():
         if args.stage == "decoder":
-            state = step.start(load(args.start), _frames(config, args))
+            state = step.start(load_any(args.start)[1], _frames(config, args))
             run(config, state, batches, args, quantise=True, encoder=False, minutes=args.minutes, name="decoder")
             return
-        params = load(args.start) if args.start else weights.initialise(config, jax.random.key(args.seed))
+        params = load_any(args.start)[1] if args.start else weights.initialise(config, jax.random.key(args.seed))
         state = step.start(params, _frames(config, args))
         if not args.start:
             warm = args.minutes * args.warm_share
@@ -110,11 +116,6 @@ def save(path: Path, params: step.Params) -> None:
     partial.rename(path)
 
 
-def load(path: Path) -> step.Params:
-    with np.load(path) as file:
-        return weights.nest({name: jnp.asarray(file[name]) for name in file.files})
-
-
 def _frames(config: CodecConfig, args: argparse.Namespace) -> int:
     return args.rows * round(args.seconds * config.frame_rate)
 
@@ -124,8 +125,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=Path, default=Path("runs/tiny/clips"))
     parser.add_argument("--recordings", type=Path, default=Path("runs/tiny/sounds/package/samples"))
     parser.add_argument("--out", type=Path, default=Path("runs/tiny/codec"))
-    parser.add_argument("--stage", choices=("all", "decoder"), default="all")
-    parser.add_argument("--start", type=Path, help="parameters (.npz) to go on from")
+    parser.add_argument("--stage", choices=("all", "tokens", "decoder"), default="all")
+    parser.add_argument("--start", type=Path, help="parameters (.npz or .safetensors) to go on from")
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--warm-share", type=float, default=0.15, help="part of the time before the quantiser starts")
     parser.add_argument("--rows", type=int, default=10)
