@@ -202,7 +202,7 @@ def test_a_checkpoint_itself_in_every_format(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_like_the_embedded_model_is_a_package(tmp_path: Path) -> None:
-    for name in ("config.json", "depthformer.safetensors"):
+    for name in resolving.PACKAGE_FILES:
         (tmp_path / name).write_bytes(b"{}")
     assert hub_room.resolve(str(tmp_path)).kind == "package"
 
