@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLAT = 1600.0
 GAP = 8.0
-"""How far the scores outside the window lie below those inside (nats)."""
+"""How far the scores outside the window should lie below those inside (nats)."""
+
+FLAT = 1600.0
+"""How much it matters that the scores inside are equal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,11 @@ def _fit(frequencies: tuple[float, ...], reach: float, longest: int = 1006) -> N
         top = scores[inside].mean()
         over = edge * np.maximum(scores - (top - GAP), 0)
         uneven = FLAT / inside.sum() ** 2 * inside * (scores - top)
-        total = np.sum(over * np.maximum(scores - (top - GAP), 0)) / 3 + np.sum(uneven * (scores - top)) + 1e-3 * np.sum(values**2)
+        total = (
+            np.sum(over * np.maximum(scores - (top - GAP), 0)) / 3
+            + np.sum(uneven * (scores - top))
+            + 1e-3 * np.sum(values**2)
+        )
         slope = 2 * over / 3 + 2 * uneven - (2 * over.sum() / 3) * inside / inside.sum()
         return float(total), (cosines.T @ slope + 2e-3 * values) * values
 

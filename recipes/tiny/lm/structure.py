@@ -51,6 +51,7 @@ LOGIT = 1.7
 HUB = 6.0
 EDGE = 12.0
 ENCODER_RMS = 1.09
+COARSE_MARK, FINE_MARK = 3.0, 6.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Structure:
         self.content = self._content_vectors(codebooks)
         self.lag_maps = [self._map(config.head_dim, config.head_dim - 1) for _ in LAGS]
 
-    def build(self) -> dict[str, Floats]:
+    def build(self, counts: NDArray[Any] | None) -> dict[str, Floats]:
         self._tokens()
         self._encoder()
         self._gather()
@@ -117,6 +118,8 @@ class Structure:
         copy = self._copy()
         self._depth()
         self._projection(copy)
+        if counts is not None:
+            self._frequencies(counts)
         return {name: value.astype(np.float32) for name, value in self.params.items()}
 
     def _map(self, rows: int, columns: int) -> NDArray[np.float64]:
@@ -130,9 +133,7 @@ class Structure:
         for name, shape in weights.shapes(self.config).items():
             if name.endswith("/scale"):
                 params[name] = np.ones(shape, np.float32)
-            elif name == weights.EMBEDDING:
-                params[name] = np.zeros(shape, np.float32)
-            elif name.endswith("/rel_embedding"):
+            elif name == weights.EMBEDDING or name.endswith("/rel_embedding"):
                 params[name] = np.zeros(shape, np.float32)
             else:
                 gain = 0.1 if name.endswith(("out/kernel", "wo/kernel", "query/kernel")) else 1.0
@@ -163,7 +164,9 @@ class Structure:
             if level < layout.context_levels:
                 table[rows] += CONTENT * self.content[level] @ slots.content.T
             else:  # out of the way of the match
-                table[rows] += FINE * self.content[level] @ self._map(self.config.head_dim, slots.free.shape[1]) @ slots.free.T
+                table[rows] += (
+                    FINE * self.content[level] @ self._map(self.config.head_dim, slots.free.shape[1]) @ slots.free.T
+                )
         styles = slice(layout.style_offset, layout.style_offset + layout.context_style_levels * size)
         vectors = self.rng.standard_normal((layout.context_style_levels * size, self.config.head_dim))
         vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -278,14 +281,33 @@ class Structure:
         kernel, layout = self.params[weights.LOGITS], self.config.layout
         for level in range(layout.context_levels):
             first = layout.codec_offset + level * layout.codebook_size
-            kernel[:, first : first + layout.codebook_size] += LOGIT * (self.content[level] @ turn @ self.slots.position.T).T
+            kernel[:, first : first + layout.codebook_size] += (
+                LOGIT * (self.content[level] @ turn @ self.slots.position.T).T
+            )
+
+    def _frequencies(self, counts: NDArray[Any]) -> None:
+        """The token mark is in every position of the depth stack: it carries the log frequency of each code."""
+        kernel, layout = self.params[weights.LOGITS], self.config.layout
+        logged = np.log(counts + 0.5)
+        logged -= logged.mean(axis=1, keepdims=True)
+        for level, row in enumerate(logged):
+            first = layout.codec_offset + level * layout.codebook_size
+            seen = COARSE_MARK if level < layout.context_levels else FINE_MARK
+            kernel[:, first : first + layout.codebook_size] += np.outer(self.slots.token_mark, row / seen)
 
 
-def initialise(config: DepthformerConfig, codebooks: NDArray[Any] | None = None, seed: int = 0) -> dict[str, Floats]:
+def initialise(
+    config: DepthformerConfig,
+    codebooks: NDArray[Any] | None = None,
+    *,
+    seed: int = 0,
+    counts: NDArray[Any] | None = None,
+) -> dict[str, Floats]:
     """Full-size flat parameters with the circuit in them.
 
     Args:
-      config: 1 encoder layer or more, 2 temporal layers or more, 8 heads.
+      config: 1 encoder layer or more, 2 temporal layers or more, 5 heads or more.
       codebooks: the codec's RVQ vectors [levels, codes, dims]; None draws random ones.
+      counts: how often each code occurs, [levels, codes]: the logits start at about these frequencies.
     """
-    return Structure(config, codebooks, seed).build()
+    return Structure(config, codebooks, seed).build(counts)
