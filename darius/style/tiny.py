@@ -103,8 +103,9 @@ class TinyStyle:
 
     def embed_text(self, texts: Sequence[str]) -> Float:
         """Unit embeddings of texts, float32 [len(texts), 768], each on its own."""
-        cores = [self.core_text(text) for text in texts]
-        return np.stack(cores) @ self._projection if cores else np.zeros((0, self.dim), np.float32)
+        # projected one by one: a matrix product of several rows rounds differently
+        rows = [self.core_text(text) @ self._projection for text in texts]
+        return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def embed_audio(self, waveform: Waveform) -> Embedding:
         """Unit embedding of a whole waveform, float32 [768].
