@@ -106,11 +106,12 @@ def history_frames(config: CodecConfig) -> int:
 
     Priming a decoding stream with that many (or more) makes it go on as if it had heard all.
     """
-    return max(_decoder_history(config), _encoder_history(config))
+    return max(decoder_history(config), _encoder_history(config))
 
 
-def _decoder_history(config: CodecConfig) -> int:
-    """Follows the first step that the next block makes back through the layers, in rows before the block's own."""
+def decoder_history(config: CodecConfig) -> int:
+    """Frames of the past that the next decoded block depends on."""
+    # Follows the first step that the block makes back through the layers, in rows before the block's own.
     row = -stft.overlap_frames(config) // config.fold[0] - (config.decoder_conv_size[0] - 1)
     for block in config.decoder_blocks()[::-1]:
         kernel, stride = block.resample_kernel[0], block.stride[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_codec import random_params, small_config
+from small_codec import random_params, short_config
 
 from darius.codec.codec import Codec
 from darius.codec.config import CodecConfig
@@ -12,7 +12,7 @@ from darius.codec.config import CodecConfig
 
 @pytest.fixture(scope="session")
 def config() -> CodecConfig:
-    return small_config()
+    return short_config()
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,8 @@ def codec(config) -> Codec:
 
 @pytest.fixture(scope="session")
 def codes(config) -> np.ndarray:
-    """Codes of two streams, int32 [2, 40, 8]."""
-    return np.random.default_rng(1).integers(0, config.codebook_size, (2, 40, config.num_levels), np.int32)
+    """Codes of two streams, int32 [2, 20, 8]."""
+    return np.random.default_rng(1).integers(0, config.codebook_size, (2, 20, config.num_levels), np.int32)
 
 
 @pytest.fixture(scope="session")

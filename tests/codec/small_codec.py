@@ -21,9 +21,17 @@ SIZES = {
 }
 
 
+THREE_BLOCKS = {"ratios": ((1, 2), (2, 3), (2, 2)), "mults": (2, 1, 2)}
+
+
 def small_config(**changes) -> CodecConfig:
     """The full codec's blocks with short windows and narrow layers: 384 samples a frame."""
     return CodecConfig(**(SIZES | changes))
+
+
+def short_config(**changes) -> CodecConfig:
+    """As `small_config` with three blocks, which compile sooner: strides in time and frequency, branches that join."""
+    return small_config(**(THREE_BLOCKS | {"stft_frame": 96, "stft_step": 48, "stft_fft": 96} | changes))
 
 
 def random_params(config: CodecConfig, seed: int = 0) -> Params:

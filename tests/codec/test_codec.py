@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_codec import random_params, small_config
+from small_codec import random_params, short_config
 
 from darius.codec import codec as codec_module
 from darius.codec import network, rvq, weights
@@ -17,7 +17,7 @@ from darius.errors import BadAudio, BadCheckpoint, InvalidOption
 
 @pytest.fixture(scope="module")
 def samples(config):
-    return np.random.default_rng(5).normal(0, 0.2, (2, 40 * config.frame_samples - 7, 2)).astype(np.float32)
+    return np.random.default_rng(5).normal(0, 0.2, (2, 20 * config.frame_samples - 7, 2)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def encoded(codec, samples):
 
 
 def test_frames_decode_to_exactly_their_samples(codec, codes, decoded):
-    assert decoded.shape == (2, 40 * codec.frame_samples, 2)
+    assert decoded.shape == (2, 20 * codec.frame_samples, 2)
     assert decoded.dtype == np.float32
-    assert np.asarray(codec.decode(codes[:, :3])).shape == (2, 3 * codec.frame_samples, 2)
+    assert np.asarray(codec.decode(codes[:, :5])).shape == (2, 5 * codec.frame_samples, 2)
 
 
 def test_padding_to_a_compiled_length_changes_nothing(codec, codes, config):
@@ -39,7 +39,7 @@ def test_padding_to_a_compiled_length_changes_nothing(codec, codes, config):
 
 
 def test_samples_encode_to_their_frames_rounded_up(samples, encoded):
-    assert encoded.shape == (2, 40, 8)
+    assert encoded.shape == (2, 20, 8)
     assert encoded.dtype == np.int32
 
 
@@ -53,7 +53,7 @@ def test_fewer_levels_are_the_first_of_more(codec, samples, encoded):
 
 
 def test_long_inputs_go_through_in_blocks_with_the_same_result(codec, codes, decoded, samples, encoded, monkeypatch):
-    monkeypatch.setattr(codec_module, "BLOCK_FRAMES", 16)
+    monkeypatch.setattr(codec_module, "BLOCK_FRAMES", 8)
     np.testing.assert_array_equal(np.asarray(codec.encode(samples, levels=8)), encoded)
     np.testing.assert_allclose(np.asarray(codec.decode(codes)), decoded, atol=1e-6)
 
@@ -61,7 +61,8 @@ def test_long_inputs_go_through_in_blocks_with_the_same_result(codec, codes, dec
 def test_unknown_codes_are_silent_levels(codec, codes):
     masked = codes.copy()
     masked[..., 4:] = -1
-    np.testing.assert_allclose(np.asarray(codec.decode(masked)), np.asarray(codec.decode(codes[..., :4])), atol=1e-6)
+    few = np.asarray(codec.decode(codes[..., :4]))
+    np.testing.assert_allclose(np.asarray(codec.decode(masked)), few, atol=1e-6)
 
 
 def test_bfloat16_sounds_nearly_the_same(config, codes, decoded):
@@ -123,7 +124,7 @@ def test_gradients_reach_every_tensor_but_the_codebooks(config):
 def test_a_configuration_survives_json():
     import json
 
-    config = small_config(channel_splits=1)
+    config = short_config(channel_splits=1)
     assert CodecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ValueError, match="nonsense"):
         CodecConfig.from_dict({"nonsense": 1})
