@@ -1,0 +1,261 @@
+"""The conductor: one thread that owns the device, and the queue of all who want it. Knows no HTTP and no bars.
+
+Requests come from any thread and get a `concurrent.futures.Future`; the device thread takes the most urgent one,
+gathers what can go with it, and makes one call. Nothing else may touch the device while a conductor works.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from darius.batching import order
+from darius.batching.device import Device
+from darius.batching.programs import Programs
+from darius.batching.requests import Advance, Call, Request, Work
+from darius.batching.stats import Capacity, Ledger, Stats, capacity
+from darius.errors import Busy, InvalidOption
+from darius.session import Knobs, Streams
+
+if TYPE_CHECKING:
+    from darius.model import Engine
+
+T = TypeVar("T")
+
+BUCKETS = (1, 2, 4, 8, 16)
+WORK_SECONDS = 0.5
+"""Within this time other work is wanted, unless its caller says otherwise."""
+
+
+class Conductor:
+    """Advances many streams on one device, earliest deadline first.
+
+    Args:
+      engine: what plays unless a call names another; may be given later.
+      buckets: batch sizes that calls are padded to. Only those that have run once (`warm`) are used, and the smallest.
+      frames: of a call unless it says otherwise; None for a whole chunk.
+      clock: seconds; deadlines are times of this clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        buckets: Sequence[int] = BUCKETS,
+        frames: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not buckets or min(buckets) < 1:
+            raise InvalidOption(f"Bucket sizes cannot be {list(buckets)}.", "Give sizes from 1 up, for example 1, 4.")
+        self.engine = engine
+        self._frames, self._clock = frames, clock
+        self._programs = Programs(buckets)
+        self._turns = order.Turns()
+        self._waiting: list[Request] = []
+        self._running: list[Request] = []
+        self._ledger = Ledger()
+        self._device = Device(self._programs, self._ledger, clock)
+        self._numbers = itertools.count()
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="darius-device", daemon=True)
+        self._thread.start()
+
+    def advance(
+        self,
+        streams: Streams,
+        knobs: Knobs,
+        *,
+        deadline: float = math.inf,
+        key: Hashable = None,
+        frames: int | None = None,
+        engine: Engine | None = None,
+    ) -> Future[Advance]:
+        """Asks for the next chunk of one stream.
+
+        Args:
+          streams: one row.
+          deadline: when it must be there, in seconds of the clock; infinite for who only waits.
+          key: whose turn it is among requests of equal deadline.
+          frames: at most a chunk.
+          engine: instead of the conductor's own.
+
+        Returns:
+          A future; cancelling it drops the request if it has not begun. An error in one stream's row is that
+          stream's alone.
+
+        Raises:
+          Busy: the conductor is closing.
+          InvalidOption: no engine, or more than one row.
+        """
+        engine = engine or self.engine
+        if engine is None:
+            raise InvalidOption("There is no model yet that could play.", "Wait until one is loaded.")
+        if len(streams) != 1:
+            raise InvalidOption(f"A call advances one stream, not {len(streams)}.", "Take them apart first.")
+        future: Future[Advance] = Future()
+        self._add(
+            Call(
+                engine=engine,
+                streams=streams,
+                knobs=knobs,
+                frames=frames or self._frames or engine.layout.chunk_frames,
+                deadline=deadline,
+                key=key,
+                number=next(self._numbers),
+                future=future,
+            )
+        )
+        return future
+
+    def run(self, work: Callable[[], T], *, deadline: float | None = None) -> Future[T]:
+        """Runs other work for the device (encoding, embedding) on its thread, between chunks.
+
+        It holds up everyone for as long as it takes, and must not wait for this conductor's own futures.
+
+        Args:
+          deadline: when it should have begun; by default half a second from now.
+
+        Raises:
+          Busy: the conductor is closing.
+        """
+        future: Future[T] = Future()
+        begin_by = self._clock() + WORK_SECONDS if deadline is None else deadline
+        self._add(Work(work=work, deadline=begin_by, number=next(self._numbers), future=future))
+        return future
+
+    def position(self, future: Future[Any]) -> int | None:
+        """How many requests are served before this one; 0: it is next or running. None: it is over, or not ours."""
+        with self._changed:
+            if any(request.future is future for request in self._running):
+                return 0
+            waiting = order.in_order(self._waiting, self._turns)
+        return next((place for place, request in enumerate(waiting) if request.future is future), None)
+
+    def warm(
+        self,
+        sizes: Sequence[int] | None = None,
+        *,
+        engine: Engine | None = None,
+        frames: int | None = None,
+        knobs: Sequence[Knobs] = (Knobs(),),
+    ) -> Future[dict[int, float]]:
+        """Compiles bucket sizes (all by default), between chunks, a size at a time; seconds a chunk by size.
+
+        Args:
+          knobs: settings to be ready for; those that need programs of their own are guidance 0 and large top-k.
+        """
+        engine = self._some(engine)
+        frames = frames or self._frames or engine.layout.chunk_frames
+        wanted = self._programs.sizes if sizes is None else sizes
+        time_one = functools.partial(self._device.time, engine, frames, knobs)
+        steps = [self.run(functools.partial(time_one, size), deadline=0.0) for size in wanted]
+        return self.run(lambda: {size: step.result() for size, step in zip(wanted, steps, strict=True)}, deadline=0.0)
+
+    def measure_capacity(self, *, load: float = 0.8, engine: Engine | None = None) -> Future[Capacity]:
+        """Times every bucket size, smallest first, up to the first that takes longer than its music lasts.
+
+        Sizes that are too slow are not used afterwards.
+
+        Args:
+          load: part of the time that the device may work, 0 to 1.
+        """
+        engine = self._some(engine)
+        frames = self._frames or engine.layout.chunk_frames
+        chunk = frames / engine.layout.frame_rate
+
+        def measure() -> Capacity:
+            seconds: dict[int, float] = {}
+            for size in self._programs.sizes:
+                seconds[size] = self._device.time(engine, frames, (Knobs(),), size)
+                if seconds[size] > load * chunk:
+                    self._programs.drop(engine, frames, size)
+                    break
+            return capacity(seconds, chunk, load)
+
+        return self.run(measure, deadline=0.0)
+
+    def stats(self) -> Stats:
+        """Counts since the start, and what waits now."""
+        engine, seconds = self.engine, dict[int, float]()
+        if engine is not None:
+            seconds = self._programs.seconds(engine, self._frames or engine.layout.chunk_frames)
+        with self._changed:
+            waiting, running = len(self._waiting), len(self._running)
+        return dataclasses.replace(self._ledger.read(), waiting=waiting, running=running, chunk_seconds=seconds)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Ends: what waits is cancelled, what runs is finished. True once the thread has ended, within `timeout` s."""
+        with self._changed:
+            self._closing = True
+            waiting, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        self._ledger.count(cancelled=sum(request.future.cancel() for request in waiting))
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _some(self, engine: Engine | None) -> Engine:
+        engine = engine or self.engine
+        if engine is None:
+            raise InvalidOption("There is no model yet that could play.", "Wait until one is loaded.")
+        return engine
+
+    def _add(self, request: Request) -> None:
+        with self._changed:
+            if self._closing:
+                raise Busy("Darius is shutting down.", "Try again in a moment.")
+            self._turns.join(request.key)
+            self._waiting.append(request)
+            self._changed.notify()
+
+    # From here on: the device's thread.
+
+    def _serve(self) -> None:
+        while (chosen := self._next()) is not None:
+            requests, size = chosen
+            if isinstance(requests[0], Work):
+                self._device.work(requests[0])
+            else:
+                self._device.play(cast(list[Call], requests), size)
+            with self._changed:
+                self._running = []
+
+    def _next(self) -> tuple[list[Request], int] | None:
+        """What goes to the device next, once there is something; None at the end."""
+        with self._changed:
+            while True:
+                self._forget_cancelled()
+                if self._closing:
+                    return None
+                if self._waiting:
+                    break
+                self._changed.wait()
+            requests, size = self._choose()
+            self._running = [r for r in requests if r.future.set_running_or_notify_cancel()]
+            self._waiting = [r for r in self._waiting if r not in requests]
+            return (self._running, size) if self._running else self._next()
+
+    def _choose(self) -> tuple[list[Request], int]:
+        ordered = order.in_order(self._waiting, self._turns)
+        first = ordered[0]
+        sizes, seconds = [1], dict[int, float]()
+        if isinstance(first, Call):
+            sizes = self._programs.ready(first.engine, first.frames)
+            seconds = self._programs.seconds(first.engine, first.frames)
+        requests, size = order.batch(ordered, self._clock(), sizes, seconds)
+        for request in requests:
+            self._turns.give(request.key)
+        self._turns.keep({request.key for request in self._waiting})
+        return requests, size
+
+    def _forget_cancelled(self) -> None:
+        alive = [request for request in self._waiting if not request.future.cancelled()]
+        self._ledger.count(cancelled=len(self._waiting) - len(alive))
+        self._waiting = alive

@@ -1,0 +1,80 @@
+"""Who is next, and with whom: earliest deadline first, fair among equals, as many together as deadlines allow.
+
+Pure functions of what waits and of the time; knows no device and no threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+
+from darius.batching.requests import Call, Request
+
+
+class Turns:
+    """How many chunks each key was given while others waited, so that equals take turns.
+
+    A key that joins starts with as many as the least served one has, so it can neither jump ahead for long nor be
+    made to catch up. Counts are kept only for keys that wait.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[Hashable, int] = {}
+
+    def of(self, request: Request) -> int:
+        """Chunks given to this request's key."""
+        return self._given.get(request.key, 0)
+
+    def join(self, key: Hashable) -> None:
+        """A key begins to wait."""
+        self._given.setdefault(key, min(self._given.values(), default=0))
+
+    def give(self, key: Hashable) -> None:
+        """A key was served."""
+        self._given[key] = self._given.get(key, 0) + 1
+
+    def keep(self, waiting: set[Hashable]) -> None:
+        """Forgets all keys but these."""
+        self._given = {key: given for key, given in self._given.items() if key in waiting}
+
+
+def in_order(waiting: Sequence[Request], turns: Turns) -> list[Request]:
+    """All that waits, the next first."""
+    return sorted(waiting, key=lambda request: (request.deadline, turns.of(request), request.number))
+
+
+def batch(
+    ordered: Sequence[Request], now: float, sizes: Sequence[int], seconds: Mapping[int, float]
+) -> tuple[list[Request], int]:
+    """The requests of the next device call, and the bucket size they go into (1 for other work, which runs alone).
+
+    Args:
+      ordered: all that waits, see `in_order`; not empty.
+      sizes: buckets that may be used for the first request, ascending.
+      seconds: how long a call of each bucket usually takes, where known.
+    """
+    first = ordered[0]
+    if not isinstance(first, Call):
+        return [first], 1
+    peers = [r for r in ordered if isinstance(r, Call) and r.engine is first.engine and r.frames == first.frames]
+    in_time = [size for size in sizes if now + seconds.get(size, 0.0) <= first.deadline]
+    if not in_time:
+        # The first is late whatever happens; whoever has no deadline must not make it later still.
+        peers = [peer for peer in peers if math.isfinite(peer.deadline)]
+        in_time = list(sizes)
+    size = best_size(len(peers), in_time, seconds)
+    return list(peers[:size]), size
+
+
+def best_size(waiting: int, sizes: Sequence[int], seconds: Mapping[int, float]) -> int:
+    """The bucket that serves the most streams a second; the larger of equals, and what holds all if speed is unknown.
+
+    Args:
+      waiting: how many streams could go.
+      sizes: buckets to choose from, ascending; not empty.
+    """
+    holds_all = next((size for size in sizes if size >= waiting), sizes[-1])
+    candidates = [size for size in sizes if size <= holds_all]
+    if any(size not in seconds for size in candidates):
+        return holds_all
+    return max(candidates, key=lambda size: (min(waiting, size) / max(seconds[size], 1e-9), size))

@@ -1,0 +1,85 @@
+"""What waits for the device: chunks of streams, and other work. Each has a deadline and a future for its result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darius.session import Knobs, Streams
+from darius.tokens import Codes
+
+if TYPE_CHECKING:
+    from darius.model import Engine
+
+
+class Advance(NamedTuple):
+    """The next chunk of one stream.
+
+    Attributes:
+      samples: float32 [frames * frame_samples, 2], lagging the codes by the codec's lookahead.
+      codes: int32 [frames, levels].
+      streams: the stream after it, one row.
+    """
+
+    samples: NDArray[np.float32]
+    codes: Codes
+    streams: Streams
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Call:
+    """One stream's wish for its next chunk.
+
+    Attributes:
+      deadline: seconds of the conductor's clock; infinite for who only waits.
+      key: whose turn it is, among equals.
+      number: order of arrival.
+    """
+
+    engine: Engine
+    streams: Streams
+    knobs: Knobs
+    frames: int
+    deadline: float
+    key: Hashable
+    number: int
+    future: Future[Advance]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """Any other work for the device; runs alone."""
+
+    work: Callable[[], Any]
+    deadline: float
+    number: int
+    future: Future[Any]
+
+    @property
+    def key(self) -> Hashable:
+        return None
+
+
+Request: TypeAlias = Call | Work
+
+
+class Attempt:
+    """A `with` block whose error is kept for whoever waits for the result, instead of ending the device's thread."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[True]:
+        self.error = error
+        return True

@@ -1,0 +1,95 @@
+"""What a jam listens to: loops and bars as the codes of the last seconds before a place in the music. Knows no sockets.
+
+A loop is repeated in time up to the wanted place and encoded once, so that there is no seam inside the context.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from darius.audio.bars import frame_grid
+from darius.audio.resample import resample
+from darius.audio.waveform import Waveform
+from darius.errors import BadAudio
+from darius.tokens import Codes
+
+if TYPE_CHECKING:
+    from darius.model import Engine
+
+_NEARLY = Fraction(1, 50)
+"""A loop that lacks less than this part of a bar is taken as cut a little short."""
+
+
+def whole_bars(loop: Waveform, bar_seconds: Fraction | None, *, last: int | None = None) -> tuple[Waveform, int]:
+    """The loop's whole bars, stereo, and how many they are.
+
+    A loop cut a little short is filled up; one shorter than a bar is repeated until it fills one. Without bars the
+    whole loop counts as one.
+
+    Args:
+      bar_seconds: None for music without bars.
+      last: only so many bars, from the end.
+
+    Raises:
+      BadAudio: nothing is in it, or a sample is not a finite number.
+    """
+    if not len(loop):
+        raise BadAudio("There is no sound in the audio: it is empty.", "Send at least one bar.")
+    if not np.isfinite(loop.samples).all():
+        raise BadAudio("The audio holds samples that are not finite numbers.", "Export it again.")
+    stereo = loop.stereo()
+    if bar_seconds is None:
+        return stereo, 1
+    bar = bar_seconds * loop.rate
+    bars = int(len(loop) / bar + _NEARLY)
+    if bars == 0:
+        return Waveform(np.take(stereo.samples, np.arange(round(bar)), axis=0, mode="wrap"), loop.rate), 1
+    length = round(bars * bar)
+    samples = np.pad(stereo.samples, ((0, max(length - len(loop), 0)), (0, 0)))[:length]
+    kept = min(bars, last or bars)
+    return Waveform(samples[length - round(kept * bar) :], loop.rate), kept
+
+
+def stretch_of(bars: int, bar_seconds: Fraction | None, frame_rate: int, *, grid: bool) -> Fraction:
+    """Seconds of the model per second of music: 1, or what makes bars whole frames."""
+    if bar_seconds is None or not grid:
+        return Fraction(1)
+    return frame_grid(bars * bar_seconds, bars, frame_rate=frame_rate).ratio
+
+
+def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction, frames: int) -> Codes:
+    """The last `frames` frames of a loop that has gone round and round until `end`, int32 [frames, levels].
+
+    It is led in by the codec's past and followed by the loop's own continuation, as if it went on, so that neither
+    edge of the window is heard.
+
+    Args:
+      stretch: seconds of the model per second of music.
+      end: seconds of music into the loop at which the window ends; 0 for the loop's own end.
+    """
+    codec = engine.codec
+    lead = codec.history_frames
+    window = (lead + frames) * codec.frame_samples
+    after = (codec.lookahead_frames + 1) * codec.frame_samples
+    model_rate = codec.sample_rate * stretch
+    into = Fraction(end) % Fraction(len(loop), loop.rate) * loop.rate
+    passes = -int(-window * loop.rate // (len(loop) * model_rate))
+    place = passes * len(loop) + into
+    last = int(place + after * loop.rate / model_rate) + 64
+    first = max(int(place - window * loop.rate / model_rate) - 4096, 0) // loop.rate * loop.rate
+    tiled = np.take(loop.samples, np.arange(first, last), axis=0, mode="wrap")
+    heard = resample(tiled, loop.rate, model_rate)
+    stop = round((place - first) * model_rate / loop.rate)
+    codes = codec.encode(heard[None, stop - window : stop + after], levels=engine.layout.codec_levels)
+    return np.asarray(codes, np.int32)[0, lead : lead + frames]
+
+
+def silence_codes(engine: Engine) -> Codes:
+    """A context of silence, int32 [context_frames, levels]."""
+    codec, layout = engine.codec, engine.layout
+    lead = codec.history_frames
+    samples = np.zeros((1, (lead + layout.context_frames) * codec.frame_samples, codec.channels), np.float32)
+    return np.asarray(codec.encode(samples, levels=layout.codec_levels), np.int32)[0, lead:]

@@ -1,0 +1,128 @@
+"""What a jam is asked to be, its clock in exact fractions, and what it hands out. Values only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+from typing import Literal
+
+from darius.audio.bars import Bpm, bar_seconds, exact_bpm
+from darius.audio.loudness import Mode, check_mode
+from darius.audio.waveform import Samples
+from darius.errors import InvalidOption
+
+RATES = (8000, 192000)
+MOST_CHUNK_SECONDS = 240
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dials:
+    """What a musician may turn while a jam plays; it acts from the next call. See `darius.session.Knobs`."""
+
+    guidance: float = 1.1
+    temperature: float = 1.1
+    top_k: int = 40
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JamSettings:
+    """How a jam is cut and levelled.
+
+    Attributes:
+      bpm: the tempo; given as text it is exact ("97.531"). None for a stream without bars, in chunks of
+        `chunk_seconds`.
+      rate: of the audio handed out, samples a second.
+      loudness: how the first bar's level is matched to the loop's; "none" changes nothing at all.
+      headroom_db: peaks stay this far below full scale, unless loudness is "none".
+      style_ramp_seconds: music over which a new style takes over.
+      timing: as in `darius.continuation.ContinuationOptions`.
+      chunk_seconds: length of a chunk without bars.
+      overlap_seconds: how much of the chunk before each chunk repeats at its front, for clients that overlap and add.
+
+    Raises:
+      InvalidOption: something is out of range.
+    """
+
+    bpm: Bpm | None
+    bars_per_chunk: int = 4
+    beats_per_bar: int = 4
+    rate: int = 48_000
+    loudness: Mode = "auto"
+    headroom_db: float = 1.0
+    style_ramp_seconds: float = 8.0
+    timing: Literal["auto", "grid", "free"] = "auto"
+    chunk_seconds: Fraction = Fraction(2)
+    overlap_seconds: Fraction = Fraction(0)
+
+    def __post_init__(self) -> None:
+        if self.bpm is not None:
+            object.__setattr__(self, "bpm", exact_bpm(self.bpm))
+        check_mode(self.loudness)
+        _within("bars_per_chunk", self.bars_per_chunk, 1, 64)
+        _within("beats_per_bar", self.beats_per_bar, 1, 16)
+        _within("rate", self.rate, *RATES)
+        _within("headroom_db", self.headroom_db, 0, 24)
+        _within("style_ramp_seconds", self.style_ramp_seconds, 0, 600)
+        _within("chunk_seconds", float(self.chunk_seconds), 0.04, 60)
+        _within("overlap_seconds", float(self.overlap_seconds), 0, 1)
+        if self.timing not in ("auto", "grid", "free"):
+            raise InvalidOption(f"timing cannot be '{self.timing}'.", "Choose one of: auto, grid, free.")
+        if self.chunk_duration > MOST_CHUNK_SECONDS:
+            raise InvalidOption(
+                f"A chunk of {self.bars_per_chunk} bars would last {float(self.chunk_duration):.0f} seconds.",
+                f"Ask for fewer bars a chunk: at most {MOST_CHUNK_SECONDS} seconds.",
+            )
+
+    @property
+    def seconds_per_bar(self) -> Fraction | None:
+        """Exact; None without bars."""
+        return None if self.bpm is None else bar_seconds(1, self.beats_per_bar, self.bpm)
+
+    @property
+    def chunk_duration(self) -> Fraction:
+        """Seconds of a chunk, exactly."""
+        bar = self.seconds_per_bar
+        return Fraction(self.chunk_seconds) if bar is None else bar * self.bars_per_chunk
+
+    @property
+    def overlap(self) -> int:
+        """Samples repeated at a chunk's front."""
+        return round(Fraction(self.overlap_seconds) * self.rate)
+
+    def chunk_start(self, index: int) -> int:
+        """The sample at which chunk `index` begins: the exact product, rounded once, so that nothing drifts."""
+        return round(self.chunk_duration * self.rate * index)
+
+    @property
+    def ceiling(self) -> float:
+        """The largest amplitude that headroom leaves."""
+        return float(10.0 ** (-max(self.headroom_db, 0.3) / 20))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """A chunk of a jam.
+
+    Attributes:
+      index: from 0.
+      samples: float32 [overlap + n, 2], n = chunk_start(index + 1) - chunk_start(index).
+      start: place of the first new sample, samples[overlap], in the whole jam.
+      overlap: samples at the front that the chunk before ended with.
+      dials: in force when its last music was made.
+      seed: of the jam.
+    """
+
+    index: int
+    samples: Samples
+    start: int
+    overlap: int
+    rate: int
+    dials: Dials
+    seed: int
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # also refuses NaN
+        shown = f"{float(value):g}" if math.isfinite(value) else str(value)
+        raise InvalidOption(f"{name} cannot be {shown}.", f"Choose a value from {least:g} to {most:g}.")
