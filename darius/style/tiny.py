@@ -76,8 +76,8 @@ def layers(params: Mapping[str, Float], name: str, x: Float) -> Float:
 class TinyStyle:
     """Text and audio encoders and the RVQ of the embedded model; a `StyleModel`.
 
-    Embeddings have length 1. Unknown words are read by their letters; a text without a word gets the neutral style,
-    the mean of the training sounds.
+    Embeddings have length 1. Unknown words are read by their letters; a text without a word asks for nothing: its
+    embedding is zero, the centre of the space, and in a mixture it leaves the others as they are.
     """
 
     dim = STYLE_DIM
@@ -97,12 +97,12 @@ class TinyStyle:
             books = np.split(self._params["codes"], np.cumsum(config.level_sizes)[:-1])
             for level, book in enumerate(books):
                 self.codebooks[level, : len(book)] = book
-            self._table, self._neutral = self._params["text/table"], unit(self._params["neutral"])
+            self._table = self._params["text/table"]
         except KeyError as error:
             raise BadCheckpoint(f"The style model has no tensor {error.args[0]!r}.", "Fetch the model again.") from None
 
     def embed_text(self, texts: Sequence[str]) -> Float:
-        """Unit embeddings of texts, float32 [len(texts), 768], each on its own."""
+        """Embeddings of texts, float32 [len(texts), 768], each on its own: length 1, or 0 for a text without a word."""
         # projected one by one: a matrix product of several rows rounds differently
         rows = [self.core_text(text) @ self._projection for text in texts]
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
@@ -131,15 +131,22 @@ class TinyStyle:
         """The 64-d embedding of one text: a weighted mean of its pieces (each brings its own weight), then layers."""
         pieces = text_features(text, self.config.text_buckets)
         if not len(pieces):
-            return self._neutral
+            return np.zeros(self.config.core_dim, np.float32)
         rows = self._table[pieces]
         weights = np.exp(rows[:, -1:] - rows[:, -1].max())
-        return unit(layers(self._params, "text", (rows[:, :-1] * weights).sum(axis=0) / weights.sum()))
+        return self._centred("text", (rows[:, :-1] * weights).sum(axis=0) / weights.sum())
 
     def core_audio(self, features: Float) -> Float:
         """64-d embeddings of audio features [..., features]."""
         scaled = (features - self._params["audio/mean"]) / self._params["audio/scale"]
-        return unit(layers(self._params, "audio", np.clip(scaled, -5, 5)))
+        return self._centred("audio", np.clip(scaled, -5, 5))
+
+    def _centred(self, name: str, x: Float) -> Float:
+        """Through the layers, without the mean of that kind, so that words and sounds share one space and its codes.
+
+        Contrastive training alone leaves texts and sounds in two separate cones (Liang et al. 2022, "Mind the gap").
+        """
+        return unit(unit(layers(self._params, name, x)) - self._params[f"{name}/centre"])
 
 
 def load(path: str | Path) -> TinyStyle:

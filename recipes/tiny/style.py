@@ -24,12 +24,13 @@ from darius.audio.waveform import Waveform
 from darius.checkpoints import safetensors_io
 from darius.style.features import audio_features, mel_frames, text_features
 from darius.style.quantize import rvq_encode
-from darius.style.tiny import TinyStyle, TinyStyleConfig, layers, load, unit
+from darius.style.tiny import TinyStyle, TinyStyleConfig, layers, load
 from recipes.tiny.data.captions import draw_phrases, spoken
 from recipes.tiny.data.shards import ClipSet
 from recipes.tiny.data.synth import RATE
 
 Float = NDArray[np.float32]
+Params = dict[str, Float]
 
 FIXED_WINDOWS = 3
 """The first windows of a clip: all of it, its first half, its second half. Random ones follow."""
@@ -228,15 +229,29 @@ def train(clips: Path, out: Path, *, steps: int, batch: int, workers: int, seed:
     config = TinyStyleConfig()
     kept = [record for record in records if record["split"] == "train"]
     params, captions = fit(config, features[known], kept, steps=steps, batch=batch, seed=seed)
-    draft = TinyStyle(config, params | {"codes": np.zeros((sum(config.level_sizes), 64)), "neutral": np.ones(64)})
-    heard = draft.core_audio(features[known]).reshape(-1, config.core_dim)
-    rng = np.random.default_rng(seed)
-    read = np.stack([draft.core_text(caption) for caption in rng.choice(captions, 6000, replace=False)])
-    params["neutral"] = unit(heard.mean(axis=0))
-    params["codes"] = residual_kmeans(np.concatenate([rng.permutation(heard)[:6000], read]), config.level_sizes, rng)
+    params = with_codes(config, params, features[known], captions, np.random.default_rng(seed))
     half = {name: value.astype(np.float16) for name, value in params.items()}
     safetensors_io.save(out, half, {"config": config.to_dict()}, overwrite=True)
     report(load(out), features[~known], [record for record in records if record["split"] != "train"])
+
+
+def with_codes(
+    config: TinyStyleConfig, params: Params, features: Float, captions: list[str], rng: np.random.Generator
+) -> Params:
+    """The parameters with the centres of both kinds of embeddings, and codebooks for both together."""
+    nothing = np.zeros(config.core_dim, np.float32)
+    codes = np.zeros((sum(config.level_sizes), config.core_dim), np.float32)
+    params = params | {"text/centre": nothing, "audio/centre": nothing, "codes": codes}
+    captions = [str(caption) for caption in rng.choice(captions, min(6000, len(captions)), replace=False)]
+    windows = rng.permutation(features.reshape(-1, features.shape[-1]))[:6000]
+
+    def embedded(model: TinyStyle) -> tuple[Float, Float]:
+        return np.stack([model.core_text(caption) for caption in captions]), model.core_audio(windows)
+
+    text, audio = embedded(TinyStyle(config, params))
+    params = params | {"text/centre": text.mean(axis=0), "audio/centre": audio.mean(axis=0)}
+    both = np.concatenate(embedded(TinyStyle(config, params)))
+    return params | {"codes": residual_kmeans(both, config.level_sizes, rng)}
 
 
 def report(model: TinyStyle, features: Float, records: list[dict[str, Any]], among: int = 100) -> dict[str, float]:
@@ -248,11 +263,13 @@ def report(model: TinyStyle, features: Float, records: list[dict[str, Any]], amo
     names = np.stack([model.core_text(genre) for genre in genres])
     told = np.argmax(model.core_audio(features[:, 0]) @ names.T, axis=1)
     truth = np.array([genres.index(record["genre"]) for record in records])
+    codes_alike = model.tokenize_core(audio)[:, 0] == model.tokenize_core(text)[:, 0]
     numbers = {
         "clips": float(len(text)),
         "top1": float(np.mean(rank < 1)),
         "top5": float(np.mean(rank < 5)),
         "genre_by_name": float(np.mean(told == truth)),
+        "same_first_code": float(np.mean(codes_alike)),
         "own_similarity": float(np.mean(np.sum(text * audio, axis=1))),
         "other_similarity": float(np.mean(text @ audio.T)),
     }
