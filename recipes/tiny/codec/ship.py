@@ -47,3 +47,7 @@ def load_any(path: Path) -> tuple[CodecConfig, Params]:
     params = weights.nest(flat)
     weights.check(config, params)
     return config, params
+
+
+if __name__ == "__main__":
+    main()
