@@ -156,8 +156,10 @@ class Conductor:
         frames = frames or self._frames or engine.layout.chunk_frames
         wanted = self._programs.sizes if sizes is None else sizes
         time_one = functools.partial(self._device.time, engine, frames, knobs)
-        steps = [self.run(functools.partial(time_one, size), deadline=0.0) for size in wanted]
-        return self.run(lambda: {size: step.result() for size, step in zip(wanted, steps, strict=True)}, deadline=0.0)
+        steps = [self.run(functools.partial(time_one, size), deadline=math.inf) for size in wanted]
+        return self.run(
+            lambda: {size: step.result() for size, step in zip(wanted, steps, strict=True)}, deadline=math.inf
+        )
 
     def measure_capacity(self, *, load: float = 0.8, engine: Engine | None = None) -> Future[Capacity]:
         """Times every bucket size, smallest first, up to the first that takes longer than its music lasts.
@@ -180,7 +182,7 @@ class Conductor:
                     break
             return capacity(seconds, chunk, load)
 
-        return self.run(measure, deadline=0.0)
+        return self.run(measure, deadline=math.inf)
 
     def stats(self) -> Stats:
         """Counts since the start, and what waits now."""

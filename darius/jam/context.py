@@ -19,6 +19,8 @@ from darius.tokens import Codes
 if TYPE_CHECKING:
     from darius.model import Engine
 
+MOST_SECONDS = 60
+"""Of a longer loop, the last whole bars within this time are heard."""
 _NEARLY = Fraction(1, 50)
 """A loop that lacks less than this part of a bar is taken as cut a little short."""
 
@@ -31,7 +33,7 @@ def whole_bars(loop: Waveform, bar_seconds: Fraction | None, *, last: int | None
 
     Args:
       bar_seconds: None for music without bars.
-      last: only so many bars, from the end.
+      last: only so many bars, from the end; by default as many as `MOST_SECONDS` hold, and at least one.
 
     Raises:
       BadAudio: nothing is in it, or a sample is not a finite number.
@@ -42,14 +44,14 @@ def whole_bars(loop: Waveform, bar_seconds: Fraction | None, *, last: int | None
         raise BadAudio("The audio holds samples that are not finite numbers.", "Export it again.")
     stereo = loop.stereo()
     if bar_seconds is None:
-        return stereo, 1
+        return stereo.cut(max(len(loop) - MOST_SECONDS * loop.rate, 0), len(loop)), 1
     bar = bar_seconds * loop.rate
     bars = int(len(loop) / bar + _NEARLY)
     if bars == 0:
         return Waveform(np.take(stereo.samples, np.arange(round(bar)), axis=0, mode="wrap"), loop.rate), 1
     length = round(bars * bar)
     samples = np.pad(stereo.samples, ((0, max(length - len(loop), 0)), (0, 0)))[:length]
-    kept = min(bars, last or bars)
+    kept = min(bars, last or max(1, int(MOST_SECONDS / bar_seconds)))
     return Waveform(samples[length - round(kept * bar) :], loop.rate), kept
 
 
@@ -60,17 +62,17 @@ def stretch_of(bars: int, bar_seconds: Fraction | None, frame_rate: int, *, grid
     return frame_grid(bars * bar_seconds, bars, frame_rate=frame_rate).ratio
 
 
-def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction, frames: int) -> Codes:
-    """The last `frames` frames of a loop that has gone round and round until `end`, int32 [frames, levels].
+def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction) -> Codes:
+    """The context of a loop that has gone round and round until `end`, int32 [context_frames, levels].
 
     It is led in by the codec's past and followed by the loop's own continuation, as if it went on, so that neither
-    edge of the window is heard.
+    edge of the window is heard. Always as many frames: another number would be another program to compile.
 
     Args:
       stretch: seconds of the model per second of music.
       end: seconds of music into the loop at which the window ends; 0 for the loop's own end.
     """
-    codec = engine.codec
+    codec, frames = engine.codec, engine.layout.context_frames
     lead = codec.history_frames
     window = (lead + frames) * codec.frame_samples
     after = (codec.lookahead_frames + 1) * codec.frame_samples
@@ -85,6 +87,16 @@ def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fracti
     stop = round((place - first) * model_rate / loop.rate)
     codes = codec.encode(heard[None, stop - window : stop + after], levels=engine.layout.codec_levels)
     return np.asarray(codes, np.int32)[0, lead : lead + frames]
+
+
+def played_sound(engine: Engine, codes: Codes) -> Waveform:
+    """How codes [frames, levels] sound, but for their last moments: made in chunks, as they were while they played."""
+    state, heard = engine.codec.start(1), []
+    chunk = engine.layout.chunk_frames
+    for start in range(0, len(codes), chunk):
+        samples, state = engine.codec.step(state, codes[None, start : start + chunk])
+        heard.append(np.asarray(samples, np.float32)[0])
+    return Waveform(np.concatenate(heard), engine.codec.sample_rate)
 
 
 def silence_codes(engine: Engine) -> Codes:

@@ -126,17 +126,17 @@ class Delivery(Generic[Payload]):
         return now >= self.expires_at
 
     def deadline(self, now: float) -> float:
-        """When the chunk that is made next has to be ready: as soon as it could go, at best."""
+        """When the chunk that is made next has to be ready: as soon as it may go, or is played if it may go before."""
         index = self.last_generated + 1
+        needed = index - self.buffer_ahead
         if index == 0:
             return self.started + FIRST_SECONDS
-        needed = index - self.buffer_ahead
-        if needed < 0:
-            return max(now, self.started + FIRST_SECONDS)
         if self.consumed >= 0:
             # It plays on in real time, as far as we know.
-            return max(self.consumed_at, 0.0) + max(needed - self.consumed, 0) * self.chunk_seconds
-        return self._scheduled(index) if math.isfinite(self.first_at) else now + self.chunk_seconds
+            return self.consumed_at + max(needed - self.consumed, 0) * self.chunk_seconds
+        if not math.isfinite(self.first_at):
+            return now + index * self.chunk_seconds
+        return self._scheduled(index) if needed >= 0 else self.first_at + index * self.chunk_seconds
 
     def _release_time(self, index: int) -> float:
         needed = index - self.buffer_ahead

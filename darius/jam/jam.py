@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darius import session
-from darius.audio.waveform import Waveform
+from darius.audio.waveform import Samples, Waveform
 from darius.errors import InvalidOption
 from darius.jam import levels
-from darius.jam.context import loop_codes, silence_codes, stretch_of, whole_bars
+from darius.jam.context import loop_codes, played_sound, silence_codes, stretch_of, whole_bars
 from darius.jam.glide import Glide
 from darius.jam.resampling import StreamResampler
 from darius.jam.settings import Chunk, Dials, JamSettings
@@ -54,7 +54,7 @@ class Jam:
         streams: session.Streams,
         style: Glide,
         request: StyleRequest,
-        loop: Waveform | None,
+        reference: Waveform | None,
         loop_embedding: Embedding | None,
         stretch: Fraction,
         dials: Dials,
@@ -66,7 +66,7 @@ class Jam:
         self.gain: float | None = None
         self._streams, self._played = streams, streams.context[0]
         self._style, self._request, self._assets = style, request, assets
-        self._loop, self._loop_embedding, self._stretch = loop, loop_embedding, stretch
+        self._reference, self._loop_embedding, self._stretch = reference, loop_embedding, stretch
         self._pending: collections.deque[Callable[[], None]] = collections.deque()
         codec = model.codec
         self._resampler = StreamResampler(
@@ -75,6 +75,7 @@ class Jam:
             origin=codec.lookahead_frames * codec.frame_samples,
             channels=codec.channels,
         )
+        self._made: list[Samples] = []  # the model's sound, not yet resampled
         self._sound = np.zeros((0, codec.channels), np.float32)  # at the settings' rate, not yet done with
         self._sound_start = 0  # its place in the jam
 
@@ -103,16 +104,16 @@ class Jam:
         """
         request = style or StyleRequest()
         assets = assets or model.assets
-        bars, stretch, embedding = None, Fraction(1), None
+        reference, stretch, embedding = None, Fraction(1), None
         if loop is None:
             context = silence_codes(model)
         else:
             bars, count = whole_bars(loop, settings.seconds_per_bar)
             grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
             stretch = stretch_of(count, settings.seconds_per_bar, model.layout.frame_rate, grid=grid)
-            frames = model.layout.context_frames
-            context = loop_codes(model, bars, stretch=stretch, end=Fraction(0), frames=frames)
+            context = loop_codes(model, bars, stretch=stretch, end=Fraction(0))
             embedding = model.style.embed_audio(bars)
+            reference = bars.cut(0, round(Fraction(len(bars), count)))
         target = style_vector(request, model.style, loop=embedding, assets=assets)
         return cls(
             model,
@@ -120,7 +121,7 @@ class Jam:
             streams=session.start(model, context, seed),
             style=Glide(source=target, target=target),
             request=request,
-            loop=bars,
+            reference=reference,
             loop_embedding=embedding,
             stretch=stretch,
             dials=dials or Dials(),
@@ -131,11 +132,13 @@ class Jam:
 
     def frames_needed(self) -> int:
         """Codec frames that are missing for the next chunk; 0 if `cut` gives it."""
-        if self._resampler.produced >= self._wanted_until():
+        heard = self._resampler
+        if heard.produced >= self._wanted_until():
             return 0
-        codec = self.model.codec
-        place = self._resampler.origin + self._wanted_until() / self._resampler.ratio + self._resampler.lookahead
-        return max(1, -int(-(place - self._resampler.taken) // codec.frame_samples))
+        until = heard.origin + self._wanted_until() / heard.ratio + heard.lookahead
+        missing = until - heard.taken - sum(len(samples) for samples in self._made)
+        least = 0 if self._made else 1
+        return max(least, -int(-missing // self.model.codec.frame_samples))
 
     def calls_needed(self) -> int:
         """Device calls of a whole chunk each that make `frames_needed`."""
@@ -157,12 +160,13 @@ class Jam:
         self._streams = made.streams
         self._played = np.concatenate([self._played, made.codes])[-self.model.layout.context_frames :]
         self.frames_made += len(made.codes)
-        self._sound = np.concatenate([self._sound, self._resampler.push(made.samples)])
+        self._made.append(made.samples)
 
     def cut(self) -> Chunk | None:
         """The next chunk, exactly from its first sample to the next chunk's; None while frames are missing."""
         if self.frames_needed():
             return None
+        self._resample()
         settings, index = self.settings, self.chunks_cut
         start, stop = settings.chunk_start(index), settings.chunk_start(index + 1)
         if self.gain is None:
@@ -253,17 +257,24 @@ class Jam:
         return bool(self._pending)
 
     def settle(self) -> None:
-        """Does all that waits, in order. Uses the device; between calls only."""
+        """Does all that waits, in order. Uses the device; between calls only.
+
+        An error ends one change alone: the jam stays as it was, and the next `settle` does the rest.
+        """
         while self._pending:
             self._pending.popleft()()
 
     # Within.
 
+    def _resample(self) -> None:
+        made, self._made = self._made, []
+        self._sound = np.concatenate([self._sound, *(self._resampler.push(samples) for samples in made)])
+
     def _wanted_until(self) -> int:
         """The output sample up to which sound must be there for the next chunk."""
         return self.settings.chunk_start(self.chunks_cut + 1) + levels.pad(self.settings.rate)
 
-    def _between(self, first: int, stop: int) -> np.ndarray:
+    def _between(self, first: int, stop: int) -> Samples:
         """Sound from one place in the jam to another; silence before its beginning."""
         before = max(self._sound_start - first, 0)
         sound = self._sound[max(first - self._sound_start, 0) : stop - self._sound_start]
@@ -276,11 +287,8 @@ class Jam:
     def _first_gain(self, stop: int) -> float:
         settings = self.settings
         bar = stop if settings.seconds_per_bar is None else round(settings.seconds_per_bar * settings.rate)
-        reference = self._loop
-        if reference is not None and settings.seconds_per_bar is not None:
-            reference = reference.cut(0, round(settings.seconds_per_bar * reference.rate))
         first = Waveform(self._between(0, stop), settings.rate)
-        return levels.first_gain(first, bar, reference, settings.loudness, settings.ceiling)
+        return levels.first_gain(first, bar, self._reference, settings.loudness, settings.ceiling)
 
     def _now(self) -> Fraction:
         """Seconds of music made."""
@@ -289,8 +297,7 @@ class Jam:
     def _restyle(self, request: StyleRequest, current_mix: bool, ramp: float, assets: Assets) -> None:
         loop = self._loop_embedding
         if current_mix and request.loop_weight > 0:
-            heard = np.asarray(self.model.codec.decode(np.maximum(self._played, -1)[None]), np.float32)[0]
-            loop = self.model.style.embed_audio(Waveform(heard, self.model.codec.sample_rate))
+            loop = self.model.style.embed_audio(played_sound(self.model, self._played))
         target = style_vector(request, self.model.style, loop=loop, assets=assets)
         frames = ramp * self.model.layout.frame_rate * float(self._stretch)
         self._request, self._assets = request, assets
@@ -299,8 +306,7 @@ class Jam:
     def _reseed(self, loop: Waveform | None) -> None:
         if loop is None:
             return self._hear(self._played)
-        frames = self.model.layout.context_frames
-        self._hear(loop_codes(self.model, loop, stretch=self._stretch, end=self._now(), frames=frames))
+        self._hear(loop_codes(self.model, loop, stretch=self._stretch, end=self._now()))
         self._loop_embedding = self.model.style.embed_audio(loop)
         self._restyle(self._request, False, self.settings.style_ramp_seconds, self._assets)
 
@@ -308,8 +314,8 @@ class Jam:
         layout = self.model.layout
         seconds = Fraction(len(anchor), anchor.rate) * self._stretch
         frames = min(round(seconds * layout.frame_rate), layout.context_frames)
-        codes = loop_codes(self.model, anchor, stretch=self._stretch, end=self._now(), frames=frames)
-        self._hear(np.concatenate([self._played[: len(self._played) - frames], codes]))
+        codes = loop_codes(self.model, anchor, stretch=self._stretch, end=self._now())
+        self._hear(np.concatenate([self._played[:-frames], codes[-frames:]]))
 
     def _hear(self, context: Codes) -> None:
         """The next call goes on from this context; what sounds already goes on sounding."""
