@@ -88,7 +88,12 @@ def convert_tower(tower: Tower, source: Path, target: Path) -> dict[str, Any]:
         return {"format": "saved_model", "reason": blob}
     path = target / tower.file
     path.write_bytes(blob)
-    difference = _difference(path, tower, expected)
+    try:
+        found = _run(TFLiteSignature(path, tower.signature), tower)
+    except (BadCheckpoint, RuntimeError, ValueError) as error:
+        path.unlink()
+        return {"format": "saved_model", "reason": f"the converted graph does not run: {_first_line(error)}"}
+    difference = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
     if not difference <= TOLERANCE:
         path.unlink()
         return {"format": "saved_model", "reason": f"the converted graph differs by {difference:.1e}"}
@@ -116,17 +121,12 @@ def _to_tflite(graph: Path, signature: str) -> bytes | str:
     try:
         blob: bytes = converter.convert()
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        return _first_line(error)
     return blob
 
 
-def _difference(path: Path, tower: Tower, expected: NDArray[np.float32]) -> float:
-    """Largest deviation relative to the largest value; infinite when the file does not even run."""
-    try:
-        found = _run(TFLiteSignature(path, tower.signature), tower)
-    except (BadCheckpoint, RuntimeError, ValueError):
-        return float("inf")
-    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def _run(signature: musiccoca.Signature, tower: Tower) -> NDArray[np.float32]:

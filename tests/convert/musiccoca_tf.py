@@ -32,7 +32,7 @@ class Towers(tf.Module):
 
     def __init__(self, rng, pieces=80, dim=768):
         super().__init__()
-        leaves = [(pieces, dim), (128, dim), (dim, dim), (dim,), (81, dim), (dim, dim)]
+        leaves = [(pieces, dim), (128, dim), (dim, dim), (dim,), (129, dim), (dim, dim)]
         self.tf_var_leaves = [tf.Variable(rng.normal(0, 0.7 / np.sqrt(s[0]), s).astype(np.float32)) for s in leaves]
 
     @tf.function(
@@ -53,7 +53,7 @@ class Towers(tf.Module):
     def embed_music(self, inputs_0):
         _, _, _, _, mel, kernel = self.tf_var_leaves
         frames = tf.reshape(inputs_0, [1, 1000, 160]) * tf.signal.hann_window(160)
-        spectrum = tf.math.log(tf.abs(tf.signal.rfft(frames, [160])) + 1e-2)
+        spectrum = tf.math.log(tf.abs(tf.signal.rfft(frames, [256])) + 1e-2)
         return _named("contrastive_music_embed", tf.reduce_mean(tf.tanh(spectrum @ mel) @ kernel, 1) * 30)
 
 
