@@ -99,7 +99,7 @@ def test_codes_outside_the_codebook_are_refused(codec, codes):
 
 def test_missing_misshapen_and_unknown_tensors_are_named(config):
     flat = weights.flatten(random_params(config))
-    name = "decoder/decoder_1/conv2dtranspose_4x4/conv/kernel"
+    name = "decoder/decoder_1/conv2dtranspose_4x6/conv/kernel"
     cases = {
         f"lack the tensor {name}": {n: v for n, v in flat.items() if n != name},
         f"{name} is ": flat | {name: flat[name][:2]},
