@@ -28,7 +28,7 @@ def config() -> DepthformerConfig:
         num_heads=2,
         head_dim=8,
         mlp_dim=24,
-        num_encoder_layers=2,
+        num_encoder_layers=1,
         num_temporal_layers=2,
         num_depth_layers=2,
     )

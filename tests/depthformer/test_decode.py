@@ -9,7 +9,7 @@ import pytest
 
 from darius.depthformer import network
 from darius.depthformer.decode import DecodePlan, Decoder, with_unconditioned
-from darius.depthformer.sampling import Controls, guide
+from darius.depthformer.sampling import Controls
 from darius.errors import BadCheckpoint, InvalidOption
 
 
@@ -17,22 +17,28 @@ def decode(decoder, rows, frames=None, **controls):
     return np.asarray(decoder.decode_chunk(rows, Controls.of(len(rows), **controls), frames=frames))
 
 
-def greedy_by_one_pass(config, params, rows, weight):
+@pytest.fixture(scope="module")
+def forward(config, params):
+    return jax.jit(lambda rows, inputs: network.logits(config, params, rows, inputs, legal_only=True))
+
+
+def greedy_by_one_pass(config, forward, rows, weight):
     """Greedy codes found without caches: the one-pass network, once more for every token."""
     layout = config.layout
-    forward = jax.jit(lambda rows, inputs: network.logits(config, params, rows, inputs, legal_only=True))
     both = np.asarray(with_unconditioned(config, jnp.asarray(rows)))
     codes = np.zeros((len(rows), layout.decoder_length), np.int32)
     for position in range(layout.decoder_length):
         ids = layout.codec_ids(codes.reshape(len(rows), -1, layout.codec_levels)).reshape(len(rows), -1)
-        logits = forward(both, network.shift_right(np.tile(ids, (2, 1))))[:, position]
-        codes[:, position] = guide(logits[: len(rows)], logits[len(rows) :], np.full(len(rows), weight)).argmax(-1)
+        inputs = np.pad(ids[:, :-1], ((0, 0), (1, 0)))
+        logits = np.asarray(forward(both, np.tile(inputs, (2, 1))))[:, position]
+        conditioned, unconditioned = np.split(logits, 2)
+        codes[:, position] = ((1 + weight) * conditioned - weight * unconditioned).argmax(-1)
     return codes.reshape(len(rows), -1, layout.codec_levels)
 
 
 @pytest.mark.parametrize("weight", [0.0, 3.0])
-def test_cold_and_top_1_decoding_is_the_constrained_arg_max(config, params, decoder, encoder_rows, weight):
-    expected = greedy_by_one_pass(config, params, encoder_rows, weight)
+def test_cold_and_top_1_decoding_is_the_constrained_arg_max(config, forward, decoder, encoder_rows, weight):
+    expected = greedy_by_one_pass(config, forward, encoder_rows, weight)
     np.testing.assert_array_equal(decode(decoder, encoder_rows, guidance=weight, top_k=1), expected)
     np.testing.assert_array_equal(decode(decoder, encoder_rows, guidance=weight, temperature=0, top_k=0), expected)
 
@@ -77,8 +83,8 @@ def test_fewer_frames_are_the_beginning_of_the_chunk(decoder, encoder_rows):
 def test_two_interleaved_streams_equal_two_separate_ones(config, decoder, encoder_rows):
     def chunk(stream, index, before):
         context = before[-1] if before else np.zeros((0, config.layout.codec_levels), np.int32)
-        row = config.layout.encoder_row(context, [stream, 1])[None]
-        return [*before, decode(decoder, row, seed=stream, chunk=index)[0]]
+        row = config.layout.encoder_row(context, [stream, 1])
+        return [*before, decode(decoder, np.stack([row] * 3), seed=stream, chunk=index)[0]]
 
     separate = []
     for stream in (1, 2):
@@ -98,8 +104,7 @@ def test_without_guidance_no_second_rows_are_computed(config, decoder, encoder_r
     """Seen in the programs: floating point operations of guidance 0 are about half of those with guidance."""
 
     def operations(guided):
-        lowered = decoder.lower(3, guided=guided)
-        return lowered.compile().cost_analysis()["flops"]
+        return decoder.lower(3, guided=guided).cost_analysis()["flops"]
 
     assert operations(guided=False) < 0.6 * operations(guided=True)
     np.testing.assert_array_equal(

@@ -37,7 +37,6 @@ def full(forward, params, rows, targets):
 
 
 def test_cached_decoding_equals_the_one_pass_network(config, params, rows, targets, full):
-    packed = pack(config, params, jnp.float32, legal_only=False)
     for stacked in (False, True):
         packed = pack(config, params, jnp.float32, legal_only=False, stacked=stacked, stacked_encoder=stacked)
         decoded = decode_unconstrained(config, packed, rows, targets, guidance=0.0)
@@ -76,7 +75,7 @@ def test_padding_is_not_seen_and_comes_out_as_zero_while_the_mask_is_seen(config
     assert np.all(without[:, -3:] == 0)
     assert np.abs(without[:, 0] - whole[:, 0]).max() > 1e-3
     assert np.abs(without[:, 0] - with_mask[:, 0]).max() > 1e-3
-    cut = np.asarray(network.encode(config, params, rows[:, :-3]))
+    cut = np.asarray(encode(params, rows[:, :-3]))
     np.testing.assert_allclose(without[:, :-3], cut, atol=1e-5)
 
 

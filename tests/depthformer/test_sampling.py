@@ -18,6 +18,8 @@ ks = arrays.arrays(np.int32, 2, elements=st.integers(0, CODES))
 
 keep_by_list = jax.jit(lambda x, k: sampling.keep_top_k(x, k, listed=CODES))
 keep_by_counting = jax.jit(sampling.keep_top_k)
+gumbel = jax.jit(sampling.gumbel, static_argnums=3)
+threefry = jax.jit(sampling.threefry)
 choose = jax.jit(lambda x, noise, t, k: sampling.choose(x, noise, t, k, listed=CODES))
 
 
@@ -51,7 +53,7 @@ def test_cold_draws_and_top_1_draws_are_the_arg_max_whatever_the_noise(logits, n
 
 
 @settings(deadline=None, max_examples=50)
-@given(rows, rows, ks, st.floats(0.1, 3, width=32))
+@given(rows, rows, ks, st.sampled_from([0.25, 1.0, 3.0]))
 def test_a_draw_is_one_of_the_top_k(logits, noise, k, temperature):
     drawn = np.asarray(choose(logits, noise, np.full(2, temperature, np.float32), k))
     kept = np.asarray(keep_by_list(logits, k))
@@ -72,25 +74,25 @@ def test_threefry_gives_the_published_test_vectors():
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ]
     for key, counter, expected in vectors:
-        words = sampling.threefry(*(jnp.uint32(word) for word in (*key, *counter)))
+        words = threefry(*(jnp.uint32(word) for word in (*key, *counter)))
         assert tuple(int(word) for word in words) == expected
 
 
 def test_noise_is_gumbel_and_finite_and_differs_by_seed_chunk_and_step():
-    noise = np.asarray(sampling.gumbel(jnp.arange(8), 0, 0, 4096))
+    noise = np.asarray(gumbel(jnp.arange(8), 0, 0, 4096))
     assert np.isfinite(noise).all()
     assert abs(noise.mean() - np.euler_gamma) < 0.03
     assert abs(noise.var() - np.pi**2 / 6) < 0.06
-    base = np.asarray(sampling.gumbel(1, 2, 3, 16))
+    base = np.asarray(gumbel(1, 2, 3, 16))
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
-        assert not np.allclose(base, sampling.gumbel(*other, 16))
-    np.testing.assert_array_equal(noise[1], sampling.gumbel(1, 0, 0, 4096))
+        assert not np.allclose(base, gumbel(*other, 16))
+    np.testing.assert_array_equal(noise[1], gumbel(1, 0, 0, 4096))
 
 
 def test_draws_follow_the_distribution():
     logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
     count = 20_000
-    noise = sampling.gumbel(7, 0, jnp.arange(count), 4)
+    noise = gumbel(7, 0, jnp.arange(count), 4)
     wide = jnp.broadcast_to(logits, (count, 4))
     drawn = sampling.choose(wide, noise, jnp.ones(count), jnp.zeros(count, jnp.int32))
     shares = np.bincount(np.asarray(drawn), minlength=4) / count
