@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from darius.codec import network, stft
+from darius.codec import network, rvq, stft
 from darius.codec.config import CodecConfig
 from recipes.tiny.codec import losses, quantiser
 
@@ -27,60 +27,84 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
+    """float32 [rows, n, 2], a key, the learning rate; and tokens [rows, frames, levels] where they are fixed."""
+
     waveform: jax.Array
     key: jax.Array
     rate: jax.Array
+    codes: jax.Array | None = None
 
 
 ADAM = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-8))
+Step = Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]
 
 
-def start(params: Params, frames_per_step: int) -> State:
-    """A fresh optimiser for these parameters."""
+def start(params: Params, frames_per_step: int, trained: tuple[str, ...] = ("encoder", "decoder")) -> State:
+    """A fresh optimiser for these parameters, or for some of them."""
     codebooks = params["quantizer"]["embedding"]
-    trained = {name: params[name] for name in ("encoder", "decoder")}
-    return State(params, ADAM.init(trained), quantiser.start_averages(codebooks, frames_per_step))
+    optimiser = ADAM.init({name: params[name] for name in trained})
+    return State(params, optimiser, quantiser.start_averages(codebooks, frames_per_step))
 
 
-def make(config: CodecConfig, *, quantise: bool, encoder: bool) -> Callable[[State, Batch], tuple[State, dict]]:
-    """The compiled step. Without `quantise` embeddings pass as they are; without `encoder` tokens stay as they are."""
-    return jax.jit(partial(_step, config, quantise, encoder), donate_argnums=0)
+def make(config: CodecConfig, *, quantise: bool) -> Step:
+    """The compiled step of the whole codec. Without `quantise` embeddings pass as they are."""
+    return jax.jit(partial(_step, config, quantise), donate_argnums=0)
 
 
-def _step(config: CodecConfig, quantise: bool, encoder: bool, state: State, batch: Batch) -> tuple[State, dict]:
+def make_decoder(config: CodecConfig) -> Step:
+    """The compiled step of the decoder alone, for batches with tokens."""
+    return jax.jit(partial(_decoder_step, config), donate_argnums=0)
+
+
+def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tuple[State, dict]:
     deal, revive, hear = jax.random.split(batch.key, 3)
     codebooks = state.params["quantizer"]["embedding"]
     spectrum = stft.spectrogram(config, batch.waveform)
-    rows = batch.waveform.shape[0]
-    depths = quantiser.draw_depths(deal, rows, config.num_levels)
-    if not encoder:
-        depths = jnp.full((rows,), config.num_levels)
+    depths = quantiser.draw_depths(deal, batch.waveform.shape[0], config.num_levels)
 
     def loss(trained: Params) -> tuple[jax.Array, tuple[dict, quantiser.Pass | None]]:
         embeddings = network.encode_spectrogram(config, trained, spectrum)
-        if not encoder:
-            embeddings = jax.lax.stop_gradient(embeddings)
         done = quantiser.train_pass(codebooks, embeddings, depths) if quantise else None
-        seen = done.quantised if done is not None else embeddings
-        made = decode_spectrum(config, trained, seen)
-        parts = losses.spectral(config, made, spectrum) | losses.mel(
-            config, stft_waveform(config, made), batch.waveform, hear
-        )
-        commitment = done.commitment if done is not None and encoder else jnp.float32(0)
+        parts = distances(config, trained, done.quantised if done else embeddings, batch.waveform, hear)
+        commitment = done.commitment if done else jnp.float32(0)
         aim = losses.total(parts) + COMMITMENT * commitment
         return aim, (parts | {"commitment": commitment, "loss": aim}, done)
 
-    trained = {name: state.params[name] for name in ("encoder", "decoder")}
-    gradients, (parts, done) = jax.grad(loss, has_aux=True)(trained)
-    updates, optimiser = ADAM.update(gradients, state.optimiser)
-    moved = jax.tree.map(lambda p, u: p - batch.rate * u, trained, updates)
-    if not encoder:
-        moved["encoder"] = trained["encoder"]
+    trained, optimiser, (parts, done) = _move(loss, state, batch.rate, ("encoder", "decoder"))
     averages = state.averages
-    if done is not None and encoder:
+    if done is not None:
         codebooks, averages = quantiser.update(averages, done, revive)
-    params = moved | {"quantizer": {"embedding": codebooks}}
-    return State(params, optimiser, averages), parts
+    return State(trained | {"quantizer": {"embedding": codebooks}}, optimiser, averages), parts
+
+
+def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[State, dict]:
+    assert batch.codes is not None
+    embeddings = rvq.dequantise(state.params["quantizer"]["embedding"], batch.codes)
+
+    def loss(trained: Params) -> tuple[jax.Array, dict]:
+        parts = distances(config, trained, embeddings, batch.waveform, batch.key)
+        aim = losses.total(parts)
+        return aim, parts | {"loss": aim}
+
+    trained, optimiser, parts = _move(loss, state, batch.rate, ("decoder",))
+    return State(state.params | trained, optimiser, state.averages), parts
+
+
+def _move(loss: Callable, state: State, rate: jax.Array, names: tuple[str, ...]) -> tuple[Params, Any, Any]:
+    """One step of Adam on some parts of the parameters: they, the optimiser, and what `loss` says besides."""
+    trained = {name: state.params[name] for name in names}
+    gradients, said = jax.grad(loss, has_aux=True)(trained)
+    updates, optimiser = ADAM.update(gradients, state.optimiser)
+    return jax.tree.map(lambda p, u: p - rate * u, trained, updates), optimiser, said
+
+
+def distances(
+    config: CodecConfig, params: Params, embeddings: jax.Array, waveform: jax.Array, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Decodes embeddings and measures every loss against the waveform of the same time span."""
+    made = decode_spectrum(config, params, embeddings)
+    parts = losses.spectral(config, made, stft.spectrogram(config, waveform))
+    return parts | losses.mel(config, stft_waveform(config, made), waveform, key)
 
 
 def decode_spectrum(config: CodecConfig, params: Params, embeddings: jax.Array) -> jax.Array:

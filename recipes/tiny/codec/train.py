@@ -11,14 +11,14 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darius.codec import network, weights
+from darius.codec import network, rvq, weights
 from darius.codec.config import CodecConfig
 from darius.codec.stft import spectrogram
 from recipes.tiny.codec import data, fast_conv, quantiser, step
@@ -41,30 +41,38 @@ def main() -> None:
     batches = data.prefetch(windows, args.rows, args.seconds)
     with fast_conv.installed():
         if args.stage == "decoder":
-            state = step.start(load_any(args.start)[1], _frames(config, args))
-            run(config, state, batches, args, quantise=True, encoder=False, minutes=args.minutes, name="decoder")
+            params = load_any(args.start or ASSET)[1]
+            pool = encoded(config, params, batches, args.pool // args.rows)
+            state = step.start(params, _frames(config, args), ("decoder",))
+            run(state, step.make_decoder(config), pool, args, minutes=args.minutes, name="decoder")
             return
         params = load_any(args.start)[1] if args.start else weights.initialise(config, jax.random.key(args.seed))
         state = step.start(params, _frames(config, args))
         if not args.start:
             warm = args.minutes * args.warm_share
-            state = run(config, state, batches, args, quantise=False, encoder=True, minutes=warm, name="warm")
+            autoencode = step.make(config, quantise=False)
+            state = run(state, autoencode, unencoded(batches), args, minutes=warm, name="warm")
             state = start_quantiser(config, state, batches, args)
         left = args.minutes * (1 - args.warm_share * (not args.start))
-        run(config, state, batches, args, quantise=True, encoder=True, minutes=left, name="joint")
+        quantise = step.make(config, quantise=True)
+        run(state, quantise, unencoded(batches), args, minutes=left, name="joint")
+
+
+Sounds = Iterator[np.ndarray]
+Pairs = Iterator[tuple[np.ndarray, np.ndarray | None]]
+"""Batches of waveforms with their tokens, if those are fixed."""
 
 
 def run(
-    config: CodecConfig, state: step.State, batches: Any, args: argparse.Namespace, *, quantise: bool, encoder: bool,
-    minutes: float, name: str,
-) -> step.State:  # fmt: skip
+    state: step.State, advance: step.Step, pairs: Pairs, args: argparse.Namespace, *, minutes: float, name: str
+) -> step.State:
     """Steps until the minutes are over; writes `<name>.npz` every few minutes and at the end."""
-    advance = step.make(config, quantise=quantise, encoder=encoder)
     key, began, saved, count, sums = jax.random.key(args.seed + 1), time.time(), time.time(), 0, {}
     while (elapsed := (time.time() - began) / 60 / minutes) < 1:
         key, own = jax.random.split(key)
         rate = learning_rate(args.rate, elapsed, count, falls=name != "warm")
-        state, parts = advance(state, step.Batch(jnp.asarray(next(batches)), own, jnp.float32(rate)))
+        waveform, codes = next(pairs)
+        state, parts = advance(state, step.Batch(waveform, own, jnp.float32(rate), codes))
         for part, value in parts.items():
             sums[part] = sums.get(part, 0.0) + float(value)
         count += 1
@@ -78,6 +86,29 @@ def run(
     return state
 
 
+def unencoded(batches: Sounds) -> Pairs:
+    return ((batch, None) for batch in batches)
+
+
+def encoded(config: CodecConfig, params: step.Params, batches: Sounds, count: int) -> Pairs:
+    """Encodes `count` batches once, then deals their rows in ever new order."""
+
+    @jax.jit
+    def tokens(wave: jax.Array) -> jax.Array:
+        return rvq.quantise(params["quantizer"]["embedding"], network.encode(config, params, wave))[0]
+
+    waves, codes, rng = [], [], np.random.default_rng(0)
+    for batch, _ in zip(batches, range(count), strict=False):
+        codes.append(np.asarray(tokens(batch)))
+        waves.append(batch.astype(np.float16))
+    waves, codes = np.concatenate(waves), np.concatenate(codes)
+    print(f"{len(waves)} windows encoded", flush=True)
+    while True:
+        order = rng.permutation(len(waves))
+        for rows in order.reshape(count, -1):
+            yield waves[rows].astype(np.float32), codes[rows]
+
+
 def learning_rate(top: float, elapsed: float, count: int, *, falls: bool) -> float:
     """Warm-up over 50 steps, then a cosine over the time share `elapsed` down to a fiftieth."""
     low = top / 50
@@ -85,7 +116,7 @@ def learning_rate(top: float, elapsed: float, count: int, *, falls: bool) -> flo
     return cosine * min(1.0, (count + 1) / 50)
 
 
-def start_quantiser(config: CodecConfig, state: step.State, batches: Any, args: argparse.Namespace) -> step.State:
+def start_quantiser(config: CodecConfig, state: step.State, batches: Sounds, args: argparse.Namespace) -> step.State:
     """Codebooks by k-means on the embeddings of fresh batches."""
     embed = jax.jit(lambda params, wave: network.encode_spectrogram(config, params, spectrogram(config, wave)))
     began, found = time.time(), []
@@ -133,6 +164,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--fit-batches", type=int, default=60)
+    parser.add_argument("--pool", type=int, default=4000, help="windows encoded ahead for stage decoder")
     parser.add_argument("--log-every", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
