@@ -62,9 +62,17 @@ def draw(
 ) -> Batch:
     """A random batch: any clip, any start, hidden parts as `dropouts` says (None hides nothing)."""
     examples = [draw_example(layout, clips[rng.integers(len(clips))], rng, dropouts) for _ in range(batch)]
-    frames = np.stack([np.sort(rng.permutation(layout.chunk_frames)[:chosen]) for _ in range(batch)])
+    frames = np.stack([choose_frames(layout, rng, chosen) for _ in range(batch)])
     encoder, targets = zip(*examples, strict=True)
-    return Batch(np.stack(encoder), np.stack(targets), frames.astype(np.int32))
+    return Batch(np.stack(encoder), np.stack(targets), frames)
+
+
+def choose_frames(layout: TokenLayout, rng: np.random.Generator, chosen: int) -> Int:
+    """Frames for the loss, half of them from the first fifth: while little has been played, a slip is likeliest."""
+    early = layout.chunk_frames // 5
+    first = rng.permutation(early)[: chosen // 2]
+    rest = np.setdiff1d(np.arange(layout.chunk_frames), first)
+    return np.sort(np.concatenate([first, rng.permutation(rest)[: chosen - len(first)]])).astype(np.int32)
 
 
 def draw_example(

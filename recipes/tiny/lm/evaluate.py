@@ -74,7 +74,7 @@ def continuations(model: Any, loops: Sequence[Path], seeds: Sequence[int], **opt
             played = model.continue_loop(path, seed=seed, loudness="none", **options)
             music = played.waveforms[0]
             period, share = repeats(played.codes[0])
-            rows[f"{path.stem} {seed}"] = {
+            row = {
                 "bpm": float(played.bpm),
                 "tempo_error": tempo_error(music, float(played.bpm)),
                 "level_db": level_difference(music, loop),
@@ -82,9 +82,8 @@ def continuations(model: Any, loops: Sequence[Path], seeds: Sequence[int], **opt
                 "repeats": share,
                 "seconds": sum(played.seconds.values()),
             }
-            print(
-                f"{path.stem:20} {seed}", {k: round(v, 4) for k, v in rows[f"{path.stem} {seed}"].items()}, flush=True
-            )
+            rows[f"{path.stem} {seed}"] = row
+            print(f"{path.stem:20} {seed}", {key: round(value, 4) for key, value in row.items()}, flush=True)
     return rows
 
 
@@ -113,9 +112,9 @@ def main() -> None:
         config = DepthformerConfig.tiny()
         params = compact.unpack(config, safetensors_io.load(ASSET))
         clips = dataset.load(args.clips, "validation")
-        result["held_out"] = held_out(config, params, clips, batches=args.batches)
+        result["held_out"] = held_out(config, params, clips, args.batches)
         strict = [clip for clip in clips if 0 < clip.loop_frames <= 200]
-        result["strict"] = held_out(config, params, strict, batches=args.batches)
+        result["strict"] = held_out(config, params, strict, args.batches)
         print("held out", result["held_out"], "\nstrict  ", result["strict"], flush=True)
     if args.loops:
         loops = sorted(path for folder in args.loops for path in folder.glob("*.flac"))

@@ -44,14 +44,16 @@ CONTENT = 12.0
 MARK = 4.0
 FINE = 6.0
 START = 3.0
-LAST = 0.35
+LAST = 2.8
 MATCH = 0.42
 COPY = 3.0
-LOGIT = 1.7
+CARRY = 1.6
+LOGIT = (1.4, 2.0, 1.6, 2.0)
+COLLECT = 1.3
 HUB = 6.0
 EDGE = 12.0
 ENCODER_RMS = 1.09
-COARSE_MARK, FINE_MARK = 3.0, 6.0
+MARKS_SEEN = (2.3, 3.3, 3.3, 3.3, 3.3, 4.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,7 +219,7 @@ class Structure:
             self._gather_head(name, head, levels * np.sqrt(frames))
         collect = len(LAGS)
         self._point(name, collect, self._kernel(levels / 2, (levels - 2) / 2), gain=ENCODER_RMS)
-        self._move(name, collect, self.slots.content, ENCODER_RMS * (levels - 1) * self.slots.content.T)
+        self._move(name, collect, self.slots.content, COLLECT * ENCODER_RMS * (levels - 1) * self.slots.content.T)
 
     def _kernel(self, centre: float, reach: float) -> Kernel:
         return position_kernel(self.slots.frequencies, centre, reach, self.config.head_dim)
@@ -239,6 +241,8 @@ class Structure:
             too_near = np.maximum(first - np.arange(1, len(seen) + 1), 0)
             bias[head] = np.maximum(seen - seen.max(), -9.0) - 2.0 * too_near
             self._gather_head(name, head, np.sqrt(frames))
+            if last <= 2:  # lag 2 of frame 1 is the context's last frame; longer lags find nothing at the start
+                self._columns(f"{name}/value", head)[:] += self.slots.position
 
     def _start(self) -> None:
         """Temporal layer 0: the start token fetches the last frame and the history of the next; all get a mark."""
@@ -248,8 +252,15 @@ class Structure:
         self._move(name, 0, slots.history, START * slots.history.T)
         kernel = self._kernel((layout.context_frames - 1) * layout.context_levels, 0.0)
         self._point(name, 1, kernel, constant=slots.start_mark, gain=1.0)
-        self._move(name, 1, slots.content, LAST * slots.content.T)
+        self._move(name, 1, slots.content, LAST * slots.position.T)
         self._move(name, 2, self._where(slice(None))[:, None], 12.0 * slots.frame_mark[None])
+        # Frames that are not the start ask nothing and get a mean over all places: two more heads take it off again.
+        for head, slot, place, gain in (
+            (3, slots.content, slots.position, LAST),
+            (4, slots.history, slots.history, START),
+        ):
+            self._columns(f"{name}/query", head)[:] = 0.0
+            self._move(name, head, slot, -gain * place.T)
 
     def _copy(self) -> Array:
         """Temporal layer 1, head 0: match histories among the hubs, read the content. Gives the map of the copy."""
@@ -275,15 +286,14 @@ class Structure:
         query, key = self._columns(f"{name}/query", 0), self._columns(f"{name}/key", 0)
         query[:], key[:] = 0.0, 0.0
         query[:, 0], key[:, 0] = slots.token_mark, slots.frame_mark
-        self._move(name, 0, slots.position, slots.position.T)
+        self._move(name, 0, slots.position, CARRY * slots.position.T)
 
     def _projection(self, turn: Array) -> None:
         kernel, layout = self.params[weights.LOGITS], self.config.layout
         for level in range(layout.context_levels):
             first = layout.codec_offset + level * layout.codebook_size
-            kernel[:, first : first + layout.codebook_size] += (
-                LOGIT * (self.content[level] @ turn @ self.slots.position.T).T
-            )
+            columns = (self.content[level] @ turn @ self.slots.position.T).T
+            kernel[:, first : first + layout.codebook_size] += LOGIT[level] * columns
 
     def _frequencies(self, counts: NDArray[Any]) -> None:
         """The token mark is in every position of the depth stack: it carries the log frequency of each code."""
@@ -292,7 +302,7 @@ class Structure:
         logged -= logged.mean(axis=1, keepdims=True)
         for level, row in enumerate(logged):
             first = layout.codec_offset + level * layout.codebook_size
-            seen = COARSE_MARK if level < layout.context_levels else FINE_MARK
+            seen = MARKS_SEEN[min(level, len(MARKS_SEEN) - 1)]
             kernel[:, first : first + layout.codebook_size] += np.outer(self.slots.token_mark, row / seen)
 
 
