@@ -44,6 +44,7 @@ class Jam:
       frames_made: codec frames so far; the first stands on the downbeat.
       chunks_cut: how many chunks were handed out.
       gain: what the model's sound is multiplied with; None until the first chunk.
+      stretch: seconds of the model per second of music; 1 off the frame grid.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Jam:
         self.gain: float | None = None
         self._streams, self._played = streams, streams.context[0]
         self._style, self._request, self._assets = style, request, assets
-        self._reference, self._loop_embedding, self._stretch = reference, loop_embedding, stretch
+        self._reference, self._loop_embedding, self.stretch = reference, loop_embedding, stretch
         self._pending: collections.deque[Callable[[], None]] = collections.deque()
         codec = model.codec
         self._resampler = StreamResampler(
@@ -292,29 +293,29 @@ class Jam:
 
     def _now(self) -> Fraction:
         """Seconds of music made."""
-        return Fraction(self.frames_made, self.model.layout.frame_rate) / self._stretch
+        return Fraction(self.frames_made, self.model.layout.frame_rate) / self.stretch
 
     def _restyle(self, request: StyleRequest, current_mix: bool, ramp: float, assets: Assets) -> None:
         loop = self._loop_embedding
         if current_mix and request.loop_weight > 0:
             loop = self.model.style.embed_audio(played_sound(self.model, self._played))
         target = style_vector(request, self.model.style, loop=loop, assets=assets)
-        frames = ramp * self.model.layout.frame_rate * float(self._stretch)
+        frames = ramp * self.model.layout.frame_rate * float(self.stretch)
         self._request, self._assets = request, assets
         self._style = self._style.to(target, now=self.frames_made, frames=frames)
 
     def _reseed(self, loop: Waveform | None) -> None:
         if loop is None:
             return self._hear(self._played)
-        self._hear(loop_codes(self.model, loop, stretch=self._stretch, end=self._now()))
+        self._hear(loop_codes(self.model, loop, stretch=self.stretch, end=self._now()))
         self._loop_embedding = self.model.style.embed_audio(loop)
         self._restyle(self._request, False, self.settings.style_ramp_seconds, self._assets)
 
     def _splice(self, anchor: Waveform) -> None:
         layout = self.model.layout
-        seconds = Fraction(len(anchor), anchor.rate) * self._stretch
+        seconds = Fraction(len(anchor), anchor.rate) * self.stretch
         frames = min(round(seconds * layout.frame_rate), layout.context_frames)
-        codes = loop_codes(self.model, anchor, stretch=self._stretch, end=self._now())
+        codes = loop_codes(self.model, anchor, stretch=self.stretch, end=self._now())
         self._hear(np.concatenate([self._played[:-frames], codes[-frames:]]))
 
     def _hear(self, context: Codes) -> None:
