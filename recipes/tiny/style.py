@@ -139,7 +139,8 @@ def batch_loss(params, scale, batch, key):
     import jax.numpy as jnp
 
     def direction(x):
-        return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-6)
+        # not `norm`: its gradient at a zero vector is not a number
+        return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-9)
 
     table = params["text/table"]
     counts = batch["bags"].astype(jnp.float32) * jnp.exp(table[:, -1])
