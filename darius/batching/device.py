@@ -12,6 +12,8 @@ from darius.batching.programs import Programs
 from darius.batching.requests import Advance, Attempt, Call, Request, Work
 from darius.batching.rows import Rows
 from darius.batching.stats import Ledger
+from darius.devices import memory_errors
+from darius.errors import OutOfMemory
 from darius.session import Knobs
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Device:
 
     def work(self, work: Work) -> None:
         """Does other work."""
-        with Attempt() as attempt:
+        with Attempt() as attempt, memory_errors("working for a request"):
             result = work.work()
         self._ledger.count(work=1)
         if attempt.error is None:
@@ -37,7 +39,7 @@ class Device:
 
     def play(self, calls: Sequence[Call], size: int) -> None:
         """Makes the next chunk of every call's stream, in a bucket of `size`."""
-        with Attempt() as attempt:
+        with Attempt() as attempt, memory_errors("playing"):
             results = self._advance(calls, size)
         if attempt.error is None:
             now = self._clock()
@@ -47,7 +49,9 @@ class Device:
         elif len(calls) == 1:
             self._fail(calls[0], attempt.error)
         else:
-            # One of them is to blame: each on its own, so that only that one fails.
+            if isinstance(attempt.error, OutOfMemory):
+                self._programs.drop(calls[0].engine, calls[0].frames, size)
+            # If one of them is to blame: each on its own, so that only that one fails.
             for call in calls:
                 self.play([call], self._programs.sizes[0])
 
