@@ -70,7 +70,7 @@ def _resampled_window(sound: np.ndarray, length: int, rng: np.random.Generator) 
     low = places.astype(int)
     part = sound[begin : begin + wanted]
     share = (places - low)[:, None].astype(np.float32)
-    return part[low] * (1 - share) + part[low + 1] * share
+    return np.asarray(part[low] * (1 - share) + part[low + 1] * share, np.float32)
 
 
 def load_recordings(folder: Path) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from recipes.tiny.codec import measures
 from recipes.tiny.codec.ship import ASSET, load_any
 
 Sound = NDArray[np.float32]
+Numbers = dict[str, float]
 RoundTrip = Callable[[Sound, int], tuple[NDArray[np.int32], Sound]]
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     sounds = dict(loops(args.loops))
     if args.clips:
         sounds |= dict(_held_out(args.clips, args.count))
-    rows = {name: _measure(trip, name, sound, args, config) for name, sound in sounds.items()}
+    rows = {name: _measure(trip, name, sound, args) for name, sound in sounds.items()}
     for kind in ("loop", "clip"):
         chosen = [row for name, row in rows.items() if name.startswith("clip") == (kind == "clip")]
         if chosen:
@@ -60,7 +61,7 @@ def round_trip(config: CodecConfig, params: Params) -> RoundTrip:
     return trip
 
 
-def _measure(trip: RoundTrip, name: str, sound: Sound, args: argparse.Namespace, config: CodecConfig) -> dict:
+def _measure(trip: RoundTrip, name: str, sound: Sound, args: argparse.Namespace) -> Numbers:
     _, decoded = trip(sound, args.levels)
     found = measures.compare(sound, decoded)
     if args.quiet_db:
@@ -112,7 +113,7 @@ def _held_out(folder: Path, count: int) -> list[tuple[str, Sound]]:
     return [(f"clip {clips.records[i]['genre']} {i}", clips.window(i, 0, 8 * measures.RATE)) for i in chosen]
 
 
-def _print(rows: dict[str, dict]) -> None:
+def _print(rows: dict[str, Numbers]) -> None:
     keys = list(next(iter(rows.values())))
     print(f"{'':28}" + "".join(f"{key:>19}" for key in keys))
     for name, row in rows.items():

@@ -78,7 +78,8 @@ def conv2d_transpose(x: jax.Array, kernel: jax.Array, stride: Pair) -> jax.Array
     y = x @ flipped.transpose(2, 0, 1, 3).reshape(inputs, kt * kf * outputs)
     y = y.reshape(*y.shape[:3], kt // st, st, kf, outputs)
     steps = y.shape[1] - past
-    y = sum(y[:, past - i : past - i + steps, :, i] for i in range(kt // st))
+    parts = [y[:, past - i : past - i + steps, :, i] for i in range(kt // st)]
+    y = sum(parts[1:], parts[0])
     y = y.transpose(0, 1, 3, 2, 4, 5).reshape(y.shape[0], steps * st, y.shape[2], kf, outputs)
     return _overlap_freq(y, sf)
 
@@ -103,9 +104,12 @@ def _overlap_freq(y: jax.Array, stride: int) -> jax.Array:
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """Within it, the codec's network is traced with these convolutions."""
-    before = network.conv2d, network.conv2d_transpose
-    network.conv2d, network.conv2d_transpose = conv2d, conv2d_transpose
+    quick = {"conv2d": conv2d, "conv2d_transpose": conv2d_transpose}
+    before = {name: getattr(network, name) for name in quick}
     try:
+        for name, function in quick.items():
+            setattr(network, name, function)
         yield
     finally:
-        network.conv2d, network.conv2d_transpose = before
+        for name, function in before.items():
+            setattr(network, name, function)

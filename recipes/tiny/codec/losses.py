@@ -63,7 +63,7 @@ def total(parts: dict[str, jax.Array]) -> jax.Array:
 def _levels(mono: jax.Array, block: int = 3840) -> jax.Array:
     """[batch, n] -> dB [batch, blocks]."""
     blocks = mono[:, : mono.shape[1] // block * block].reshape(mono.shape[0], -1, block)
-    return 10 / np.log(10) * jnp.log(jnp.mean(jnp.square(blocks), -1) + 10 ** (FLOOR_DB / 10))
+    return _decibel(jnp.mean(jnp.square(blocks), -1) + 10 ** (FLOOR_DB / 10))
 
 
 def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:
@@ -76,4 +76,8 @@ def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> ja
     spectrum = jnp.fft.rfft(frames * (shape * 2 / shape.sum()).astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     filters = mel_filters(rate, window, mels, 20.0, rate / 2)
-    return 10 / np.log(10) * jnp.log(jnp.maximum(power @ filters, 10 ** (FLOOR_DB / 10)))
+    return _decibel(jnp.maximum(power @ filters, 10 ** (FLOOR_DB / 10)))
+
+
+def _decibel(power: jax.Array) -> jax.Array:
+    return 10 * jnp.log10(power)

@@ -25,7 +25,7 @@ def compare(original: NDArray[np.float32], decoded: NDArray[np.float32]) -> dict
         "mel_db": float(np.abs(mels[0] - mels[1]).mean()),
         "loudness_lu": (levels[1].lufs or -70.0) - (levels[0].lufs or -70.0),
         "rms_db": levels[1].rms_db - levels[0].rms_db,
-        "onset_f1": onset_f1(*(onset_times(envelope, rate) for envelope, _ in envelopes)),
+        "onset_f1": onset_f1(onset_times(envelopes[0][0], rate), onset_times(envelopes[1][0], rate)),
         "onset_correlation": float(np.corrcoef(envelopes[0][0], envelopes[1][0])[0, 1]),
         "low_snr_db": low_snr(original, decoded),
     }

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from darius.codec import network, rvq, stft
 from darius.codec.config import CodecConfig
 from recipes.tiny.codec import losses, quantiser
 
 Params = dict[str, Any]
+Parts = dict[str, jax.Array]
+"""Losses by name."""
 COMMITMENT = 0.5
 
 
@@ -29,14 +32,14 @@ class State(NamedTuple):
 class Batch(NamedTuple):
     """float32 [rows, n, 2], a key, the learning rate; and tokens [rows, frames, levels] where they are fixed."""
 
-    waveform: jax.Array
+    waveform: ArrayLike
     key: jax.Array
     rate: jax.Array
-    codes: jax.Array | None = None
+    codes: ArrayLike | None = None
 
 
 ADAM = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-8))
-Step = Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]
+Step = Callable[[State, Batch], tuple[State, Parts]]
 
 
 def start(params: Params, frames_per_step: int, trained: tuple[str, ...] = ("encoder", "decoder")) -> State:
@@ -56,16 +59,17 @@ def make_decoder(config: CodecConfig) -> Step:
     return jax.jit(partial(_decoder_step, config), donate_argnums=0)
 
 
-def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tuple[State, dict]:
+def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tuple[State, Parts]:
     deal, revive, hear = jax.random.split(batch.key, 3)
     codebooks = state.params["quantizer"]["embedding"]
-    spectrum = stft.spectrogram(config, batch.waveform)
-    depths = quantiser.draw_depths(deal, batch.waveform.shape[0], config.num_levels)
+    waveform = jnp.asarray(batch.waveform)
+    spectrum = stft.spectrogram(config, waveform)
+    depths = quantiser.draw_depths(deal, len(waveform), config.num_levels)
 
-    def loss(trained: Params) -> tuple[jax.Array, tuple[dict, quantiser.Pass | None]]:
+    def loss(trained: Params) -> tuple[jax.Array, tuple[Parts, quantiser.Pass | None]]:
         embeddings = network.encode_spectrogram(config, trained, spectrum)
         done = quantiser.train_pass(codebooks, embeddings, depths) if quantise else None
-        parts = distances(config, trained, done.quantised if done else embeddings, batch.waveform, hear)
+        parts = distances(config, trained, done.quantised if done else embeddings, waveform, hear)
         commitment = done.commitment if done else jnp.float32(0)
         aim = losses.total(parts) + COMMITMENT * commitment
         return aim, (parts | {"commitment": commitment, "loss": aim}, done)
@@ -77,12 +81,12 @@ def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tu
     return State(trained | {"quantizer": {"embedding": codebooks}}, optimiser, averages), parts
 
 
-def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[State, dict]:
+def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[State, Parts]:
     assert batch.codes is not None
-    embeddings = rvq.dequantise(state.params["quantizer"]["embedding"], batch.codes)
+    embeddings = rvq.dequantise(state.params["quantizer"]["embedding"], jnp.asarray(batch.codes))
 
-    def loss(trained: Params) -> tuple[jax.Array, dict]:
-        parts = distances(config, trained, embeddings, batch.waveform, batch.key)
+    def loss(trained: Params) -> tuple[jax.Array, Parts]:
+        parts = distances(config, trained, embeddings, jnp.asarray(batch.waveform), batch.key)
         aim = losses.total(parts)
         return aim, parts | {"loss": aim}
 
@@ -90,7 +94,9 @@ def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[Stat
     return State(state.params | trained, optimiser, state.averages), parts
 
 
-def _move(loss: Callable, state: State, rate: jax.Array, names: tuple[str, ...]) -> tuple[Params, Any, Any]:
+def _move(
+    loss: Callable[[Params], Any], state: State, rate: jax.Array, names: tuple[str, ...]
+) -> tuple[Params, Any, Any]:
     """One step of Adam on some parts of the parameters: they, the optimiser, and what `loss` says besides."""
     trained = {name: state.params[name] for name in names}
     gradients, said = jax.grad(loss, has_aux=True)(trained)

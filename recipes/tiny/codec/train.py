@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,8 @@ def run(
     state: step.State, advance: step.Step, pairs: Pairs, args: argparse.Namespace, *, minutes: float, name: str
 ) -> step.State:
     """Steps until the minutes are over; writes `<name>.npz` every few minutes and at the end."""
-    key, began, saved, count, sums = jax.random.key(args.seed + 1), time.time(), time.time(), 0, {}
+    key, began, saved, count = jax.random.key(args.seed + 1), time.time(), time.time(), 0
+    sums: dict[str, float] = {}
     while (elapsed := (time.time() - began) / 60 / minutes) < 1:
         key, own = jax.random.split(key)
         rate = learning_rate(args.rate, elapsed, count, falls=name != "warm")
@@ -97,11 +99,10 @@ def encoded(config: CodecConfig, params: step.Params, batches: Sounds, count: in
     def tokens(wave: jax.Array) -> jax.Array:
         return rvq.quantise(params["quantizer"]["embedding"], network.encode(config, params, wave))[0]
 
-    waves, codes, rng = [], [], np.random.default_rng(0)
+    rng, parts = np.random.default_rng(0), []
     for batch, _ in zip(batches, range(count), strict=False):
-        codes.append(np.asarray(tokens(batch)))
-        waves.append(batch.astype(np.float16))
-    waves, codes = np.concatenate(waves), np.concatenate(codes)
+        parts.append((batch.astype(np.float16), np.asarray(tokens(jnp.asarray(batch)))))
+    waves, codes = (np.concatenate(part) for part in zip(*parts, strict=True))
     print(f"{len(waves)} windows encoded", flush=True)
     while True:
         order = rng.permutation(len(waves))
@@ -123,10 +124,9 @@ def start_quantiser(config: CodecConfig, state: step.State, batches: Sounds, arg
     for _ in range(args.fit_batches):
         found.append(np.asarray(embed(state.params, jnp.asarray(next(batches)))).reshape(-1, config.num_features))
     vectors = np.concatenate(found)
-    codebooks = quantiser.fit(vectors, config.num_levels, config.codebook_size, rounds=4)
+    codebooks = jnp.asarray(quantiser.fit(vectors, config.num_levels, config.codebook_size, rounds=4))
     left = vectors.var(0).mean()
     print(f"k-means on {len(vectors)} embeddings of variance {left:.3f} took {time.time() - began:.0f} s", flush=True)
-    codebooks = jnp.asarray(codebooks)
     params = state.params | {"quantizer": {"embedding": codebooks}}
     return state._replace(params=params, averages=quantiser.start_averages(codebooks, _frames(config, args)))
 
@@ -143,12 +143,13 @@ def report(name: str, count: int, seconds: float, rate: float, parts: dict[str, 
 def save(path: Path, params: step.Params) -> None:
     """Parameters in one npz with names joined by "/", replaced in one go."""
     partial = path.with_name(".partial-" + path.name)
-    np.savez(partial, **{name: np.asarray(value, np.float32) for name, value in weights.flatten(params).items()})
+    flat: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in weights.flatten(params).items()}
+    np.savez(partial, **flat)
     partial.rename(path)
 
 
 def _frames(config: CodecConfig, args: argparse.Namespace) -> int:
-    return args.rows * round(args.seconds * config.frame_rate)
+    return int(args.rows * round(args.seconds * config.frame_rate))
 
 
 def _arguments() -> argparse.Namespace:
