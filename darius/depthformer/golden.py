@@ -230,9 +230,10 @@ def _pick(values: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
 
 def _logsumexp(values: NDArray[Any]) -> NDArray[Any]:
     largest: NDArray[Any] = np.max(values, axis=-1)
-    return largest + np.log(np.sum(np.exp(values - largest[..., None]), axis=-1))
+    above: NDArray[Any] = np.log(np.sum(np.exp(values - largest[..., None]), axis=-1))
+    return np.asarray(largest + above)
 
 
 def _margin(values: NDArray[Any]) -> NDArray[Any]:
     best: NDArray[Any] = np.partition(values, -2, axis=-1)[..., -2:]
-    return best[..., 1] - best[..., 0]
+    return np.asarray(best[..., 1] - best[..., 0])

@@ -94,6 +94,6 @@ def test_draws_follow_the_distribution():
     count = 20_000
     noise = gumbel(7, 0, jnp.arange(count), 4)
     wide = jnp.broadcast_to(logits, (count, 4))
-    drawn = sampling.choose(wide, noise, jnp.ones(count), jnp.zeros(count, jnp.int32))
+    drawn = jax.jit(sampling.choose)(wide, noise, np.ones(count), np.zeros(count, np.int32))
     shares = np.bincount(np.asarray(drawn), minlength=4) / count
     np.testing.assert_allclose(shares, np.exp(logits), atol=0.015)
