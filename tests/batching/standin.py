@@ -16,6 +16,8 @@ from darius.tokens import TokenLayout
 
 LAYOUT = TokenLayout(codebook_size=8, codec_levels=2, context_levels=1, context_frames=4, chunk_frames=2, frame_rate=1)
 """A chunk is 2 frames of a second each, as long as a chunk of the real models."""
+WAIT = 300.0
+"""Seconds after which a test gives up; only a defect waits so long."""
 BROKEN = 666
 """The seed of a stream that the engine cannot play."""
 
@@ -54,7 +56,7 @@ class StandIn:
         seeds = np.asarray(controls.seed).tolist()
         self.calls.append(seeds)
         self.begun.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(WAIT)
         if self.clock is not None:
             self.clock.now += self.seconds(len(seeds))
         if BROKEN in seeds:

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future
 import numpy as np
 import pytest
 
-from batching.standin import BROKEN, Clock, StandIn, seeds_of
+from batching.standin import BROKEN, WAIT, Clock, StandIn, seeds_of
 from darius import session
 from darius.batching import Advance, Conductor
 from darius.errors import Busy, InvalidOption
@@ -31,7 +31,7 @@ def conductors() -> Iterator[Make]:
     for conductor in made:
         for engine in [conductor.engine] if conductor.engine else []:
             engine.gate.set()
-        assert conductor.close(30)
+        assert conductor.close(WAIT)
 
 
 def stream(engine: StandIn, seed: int) -> session.Streams:
@@ -46,13 +46,13 @@ def hold(conductor: Conductor, engine: StandIn) -> Future[Advance]:
     """Occupies the device until the gate is opened."""
     engine.hold()
     first = ask(conductor, engine, 0)
-    assert engine.begun.wait(30)
+    assert engine.begun.wait(WAIT)
     return first
 
 
 def test_a_call_gives_the_next_chunk_and_the_state_after_it(conductors: Make) -> None:
     engine = StandIn()
-    made = ask(conductors(engine), engine, 3).result(30)
+    made = ask(conductors(engine), engine, 3).result(WAIT)
     assert made.samples.shape == (2, 2) and made.samples.dtype == np.float32
     assert made.codes.tolist() == [[3, 3], [3, 3]]
     assert made.streams.chunk.tolist() == [1] and made.streams.seed.tolist() == [3]
@@ -70,7 +70,7 @@ def test_deadlines_come_first(conductors: Make) -> None:
     ]
     engine.gate.set()
     for future in futures:
-        future.result(30)
+        future.result(WAIT)
     assert seeds_of(engine.calls) == [0, 3, 2, 1]
 
 
@@ -81,19 +81,19 @@ def test_equals_take_turns_by_key(conductors: Make) -> None:
     futures = [ask(conductor, engine, seed, key="greedy") for seed in (1, 2, 3)] + [ask(conductor, engine, 9, key="b")]
     engine.gate.set()
     for future in futures:
-        future.result(30)
+        future.result(WAIT)
     assert seeds_of(engine.calls) == [0, 1, 9, 2, 3]
 
 
 def test_what_is_due_goes_together_in_a_bucket_that_is_warm(conductors: Make) -> None:
     engine = StandIn()
     conductor = conductors(engine, buckets=(1, 4))
-    conductor.warm().result(30)
+    conductor.warm().result(WAIT)
     before = len(engine.calls)
     hold(conductor, engine)
     futures = [ask(conductor, engine, seed) for seed in (1, 2, 3)]
     engine.gate.set()
-    assert [future.result(30).codes[0, 0] for future in futures] == [1, 2, 3]
+    assert [future.result(WAIT).codes[0, 0] for future in futures] == [1, 2, 3]
     assert engine.calls[before:] == [[0], [1, 2, 3, 3]]
     assert conductor.stats().occupancy == pytest.approx(4 / 5)
 
@@ -105,7 +105,7 @@ def test_a_bucket_that_is_not_warm_is_not_used_since_everyone_would_wait_for_its
     futures = [ask(conductor, engine, seed) for seed in (1, 2)]
     engine.gate.set()
     for future in futures:
-        future.result(30)
+        future.result(WAIT)
     assert engine.calls == [[0], [1], [2]]
 
 
@@ -116,7 +116,7 @@ def test_a_cancelled_request_never_reaches_the_device(conductors: Make) -> None:
     dropped, kept = ask(conductor, engine, 1), ask(conductor, engine, 2)
     assert dropped.cancel()
     engine.gate.set()
-    kept.result(30)
+    kept.result(WAIT)
     assert seeds_of(engine.calls) == [0, 2]
     assert conductor.stats().cancelled == 1
 
@@ -124,28 +124,28 @@ def test_a_cancelled_request_never_reaches_the_device(conductors: Make) -> None:
 def test_a_failing_stream_does_not_hurt_its_neighbours(conductors: Make) -> None:
     engine = StandIn()
     conductor = conductors(engine, buckets=(1, 4))
-    conductor.warm().result(30)
+    conductor.warm().result(WAIT)
     hold(conductor, engine)
     futures = [ask(conductor, engine, seed) for seed in (1, BROKEN, 3)]
     engine.gate.set()
-    assert futures[0].result(30).codes[0, 0] == 1 and futures[2].result(30).codes[0, 0] == 3
+    assert futures[0].result(WAIT).codes[0, 0] == 1 and futures[2].result(WAIT).codes[0, 0] == 3
     with pytest.raises(ValueError, match="cannot be played"):
-        futures[1].result(30)
+        futures[1].result(WAIT)
     assert conductor.stats().failed == 1
-    assert ask(conductor, engine, 4).result(30).codes[0, 0] == 4  # and the thread lives on
+    assert ask(conductor, engine, 4).result(WAIT).codes[0, 0] == 4  # and the thread lives on
 
 
 def test_other_work_runs_on_the_same_thread_between_chunks_and_its_errors_come_back(conductors: Make) -> None:
     conductor = conductors()
-    name = conductor.run(lambda: threading.current_thread().name).result(30)
+    name = conductor.run(lambda: threading.current_thread().name).result(WAIT)
     assert name == "darius-device"
 
     def fail() -> None:
         raise KeyError("no such thing")
 
     with pytest.raises(KeyError):
-        conductor.run(fail).result(30)
-    assert conductor.run(lambda: 7).result(30) == 7
+        conductor.run(fail).result(WAIT)
+    assert conductor.run(lambda: 7).result(WAIT) == 7
     assert (conductor.stats().work, conductor.stats().failed) == (3, 1)
 
 
@@ -157,7 +157,7 @@ def test_places_in_the_queue_are_visible(conductors: Make) -> None:
     assert [conductor.position(future) for future in (running, sooner, later)] == [0, 0, 1]
     assert (conductor.stats().waiting, conductor.stats().running) == (2, 1)
     engine.gate.set()
-    later.result(30)
+    later.result(WAIT)
     assert conductor.position(later) is None and conductor.position(Future()) is None
 
 
@@ -168,7 +168,7 @@ def test_closing_finishes_what_runs_cancels_what_waits_and_refuses_what_comes(co
     waiting = [ask(conductor, engine, 1), conductor.run(lambda: None)]
     assert not conductor.close(timeout=0.05)  # still held
     engine.gate.set()
-    assert conductor.close(30)
+    assert conductor.close(WAIT)
     assert running.result(0).codes[0, 0] == 0
     for future in waiting:
         with pytest.raises(CancelledError):
@@ -182,8 +182,8 @@ def test_closing_finishes_what_runs_cancels_what_waits_and_refuses_what_comes(co
 def test_a_new_engine_is_for_new_calls_and_old_streams_stay_with_theirs(conductors: Make) -> None:
     old, new = StandIn(), StandIn()
     conductor = conductors(old, buckets=(1, 2))
-    conductor.warm().result(30)
-    conductor.warm(engine=new).result(30)
+    conductor.warm().result(WAIT)
+    conductor.warm(engine=new).result(WAIT)
     old_calls, new_calls = len(old.calls), len(new.calls)
     hold(conductor, old)
     waiting = conductor.advance(stream(old, 1), Knobs())
@@ -191,7 +191,7 @@ def test_a_new_engine_is_for_new_calls_and_old_streams_stay_with_theirs(conducto
     fresh, loyal = conductor.advance(stream(new, 2), Knobs()), conductor.advance(stream(old, 3), Knobs(), engine=old)
     old.gate.set()
     for future in (waiting, fresh, loyal):
-        future.result(30)
+        future.result(WAIT)
     assert old.calls[old_calls:] == [[0], [1, 3]]
     assert new.calls[new_calls:] == [[2]]
 
@@ -200,9 +200,9 @@ def test_missed_deadlines_and_durations_are_counted(conductors: Make) -> None:
     clock = Clock()
     engine = StandIn(clock, lambda rows: 1.5)
     conductor = conductors(engine, buckets=(1,), clock=clock)
-    ask(conductor, engine, 1, deadline=2.0).result(30)
-    ask(conductor, engine, 2, deadline=2.0).result(30)
-    ask(conductor, engine, 3).result(30)
+    ask(conductor, engine, 1, deadline=2.0).result(WAIT)
+    ask(conductor, engine, 2, deadline=2.0).result(WAIT)
+    ask(conductor, engine, 3).result(WAIT)
     stats = conductor.stats()
     assert (stats.calls, stats.rows, stats.late) == (3, 3, 1)
     assert stats.seconds.total == pytest.approx(4.5) and stats.seconds.count == 3
@@ -214,7 +214,7 @@ def test_capacity_is_measured_up_to_the_first_bucket_that_takes_too_long(conduct
     clock = Clock()
     engine = StandIn(clock, lambda rows: 0.2 + 0.1 * rows)
     conductor = conductors(engine, buckets=(1, 2, 4, 8, 16, 32), clock=clock)
-    found = conductor.measure_capacity(load=0.8).result(30)
+    found = conductor.measure_capacity(load=0.8).result(WAIT)
     # A chunk lasts 2 s; 16 rows take 1.8 s, more than 0.8 of it. 8 take 1.0 s: once in 1.6 s. 4 take 0.6 s: twice.
     assert found.seconds == {size: pytest.approx(0.2 + 0.1 * size) for size in (1, 2, 4, 8, 16)}
     assert found.streams == 8
@@ -224,7 +224,7 @@ def test_capacity_is_measured_up_to_the_first_bucket_that_takes_too_long(conduct
 def test_a_device_too_slow_for_one_stream_has_no_capacity(conductors: Make) -> None:
     clock = Clock()
     engine = StandIn(clock, lambda rows: 3.0 * rows)
-    assert conductors(engine, clock=clock).measure_capacity().result(30).streams == 0
+    assert conductors(engine, clock=clock).measure_capacity().result(WAIT).streams == 0
 
 
 def test_without_a_model_or_with_several_rows_a_call_is_refused(conductors: Make) -> None:

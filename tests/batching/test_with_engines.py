@@ -26,7 +26,7 @@ def conductor(model: Model) -> Iterator[Conductor]:
     conductor = Conductor(model, buckets=(1, 4))
     conductor.warm().result(600)
     yield conductor
-    assert conductor.close(60)
+    assert conductor.close(600)
 
 
 def start(model: Model, seed: int) -> Streams:
@@ -39,7 +39,7 @@ def played(conductor: Conductor, streams: list[Streams], rounds: int) -> list[np
     heard: list[list[np.ndarray]] = [[] for _ in streams]
     for _ in range(rounds):
         futures = [conductor.advance(s, KNOBS, key=i) for i, s in enumerate(streams)]
-        made = [future.result(60) for future in futures]
+        made = [future.result(600) for future in futures]
         streams = [m.streams for m in made]
         for sound, m in zip(heard, made, strict=True):
             sound.append(m.samples)
@@ -58,19 +58,19 @@ def test_in_buckets_of_one_size_they_are_equal_bit_for_bit(model: Model) -> None
     fixed = Conductor(model, buckets=(4,))
     one, other = played(fixed, [start(model, 1), start(model, 2)], 2)
     (alone,) = played(fixed, [start(model, 2)], 2)
-    assert fixed.close(60)
+    assert fixed.close(600)
     assert np.array_equal(other, alone)
     assert not np.array_equal(one, other)
 
 
 def test_what_comes_back_is_what_the_session_itself_makes(model: Model, conductor: Conductor) -> None:
     stream = start(model, 5)
-    made = conductor.advance(stream, KNOBS, frames=10).result(60)
+    made = conductor.advance(stream, KNOBS, frames=10).result(600)
     samples, codes, after = session.advance(model, stream, [KNOBS], frames=10)
     assert np.array_equal(made.codes, codes[0]) and np.array_equal(made.samples, samples[0])
     assert np.array_equal(made.streams.context, after.context)
 
 
 def test_short_chunks_can_be_asked_for(model: Model, conductor: Conductor) -> None:
-    made = conductor.advance(start(model, 5), KNOBS, frames=4).result(60)
+    made = conductor.advance(start(model, 5), KNOBS, frames=4).result(600)
     assert made.codes.shape == (4, 4) and made.samples.shape == (4 * 320, 2)
