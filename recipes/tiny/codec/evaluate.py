@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from darius.audio import files
 from darius.audio.mel import log_mel
 from darius.audio.resample import resample
-from darius.codec.codec import Codec
+from darius.codec.codec import BLOCK_FRAMES, Codec
 from darius.codec.config import CodecConfig
 from darius.codec.network import Params
 from recipes.tiny.codec import measures
@@ -54,8 +54,12 @@ def round_trip(config: CodecConfig, params: Params) -> RoundTrip:
 
     codec = Codec(config, params)
 
+    least = BLOCK_FRAMES * codec.frame_samples
+
     def trip(samples: Sound, levels: int) -> tuple[NDArray[np.int32], Sound]:
-        codes = np.asarray(codec.encode(samples[None], levels))
+        # Silence up to whole blocks, so that one length is compiled.
+        padded = np.pad(samples, ((0, max(0, least - len(samples))), (0, 0)))
+        codes = np.asarray(codec.encode(padded[None], levels))
         return codes[0], np.asarray(codec.decode(codes))[0, : len(samples)]
 
     return trip

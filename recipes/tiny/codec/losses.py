@@ -16,7 +16,7 @@ MELS = ((2048, 512, 128), (512, 128, 40))
 """(window, hop, mels) of the log-mel losses; the first is what `evaluate` measures."""
 
 FLOOR_DB = -80.0
-WEIGHTS = {"complex": 0.5, "magnitude": 1.0, "mel_2048": 0.06, "mel_512": 0.03, "level": 0.05}
+WEIGHTS = {"complex": 0.5, "magnitude": 1.0, "mel_2048": 0.06, "mel_512": 0.03, "level": 0.05, "energy": 0.04}
 
 
 def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[str, jax.Array]:
@@ -40,7 +40,7 @@ def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[st
 
 
 def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-    """Mean absolute distances in dB of log-mel spectra and of the level of 80 ms blocks.
+    """Mean absolute distances in dB: of log-mel spectra, of the level of 80 ms blocks, of the energy of whole rows.
 
     Each row is heard through a random one of: both, left, right, difference.
     """
@@ -48,8 +48,12 @@ def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array)
     chosen = mixes[jax.random.choice(key, 4, (made.shape[0],), p=jnp.array([0.6, 0.15, 0.15, 0.1]))]
     heard = [jnp.einsum("btc,bc->bt", waves, chosen) for waves in (made, wanted)]
     found = {}
-    first, second = (_levels(mono) for mono in heard)
+    first, second = (_levels(mono, 3840) for mono in heard)
     found["level"] = jnp.mean(jnp.abs(first - second))
+    # Absolute distances settle at medians, which for noise are below the mean power: energy has to be asked for.
+    bands = [_bands(mono, config.sample_rate) for mono in heard]
+    whole = [_levels(mono, mono.shape[1]) for mono in heard]
+    found["energy"] = jnp.mean(jnp.abs(bands[0] - bands[1])) + jnp.mean(jnp.abs(whole[0] - whole[1]))
     for window, hop, count in MELS:
         first, second = (_log_mel(mono, config.sample_rate, window, hop, count) for mono in heard)
         found[f"mel_{window}"] = jnp.mean(jnp.abs(first - second))
@@ -60,14 +64,25 @@ def total(parts: dict[str, jax.Array]) -> jax.Array:
     return sum((WEIGHTS[name] * value for name, value in parts.items()), jnp.float32(0))
 
 
-def _levels(mono: jax.Array, block: int = 3840) -> jax.Array:
+def _levels(mono: jax.Array, block: int) -> jax.Array:
     """[batch, n] -> dB [batch, blocks]."""
     blocks = mono[:, : mono.shape[1] // block * block].reshape(mono.shape[0], -1, block)
     return _decibel(jnp.mean(jnp.square(blocks), -1) + 10 ** (FLOOR_DB / 10))
 
 
+def _bands(mono: jax.Array, rate: int) -> jax.Array:
+    """Power of a whole row in 32 mel bands: [batch, n] -> dB [batch, 32]."""
+    power = jnp.mean(_mel_power(mono, rate, 2048, 512, 32), axis=1)
+    return _decibel(power + 10 ** (FLOOR_DB / 10))
+
+
 def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:
-    """[batch, n] -> dB [batch, windows, mels] of the windows that lie inside."""
+    """[batch, n] -> dB [batch, windows, mels]."""
+    return _decibel(jnp.maximum(_mel_power(mono, rate, window, hop, mels), 10 ** (FLOOR_DB / 10)))
+
+
+def _mel_power(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:
+    """[batch, n] -> power [batch, windows, mels] of the windows that lie inside."""
     overlaps = window // hop
     hops = mono[:, : mono.shape[1] // hop * hop].reshape(mono.shape[0], -1, hop)
     steps = hops.shape[1] - overlaps + 1
@@ -75,8 +90,7 @@ def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> ja
     shape = np.hanning(window + 1)[:-1]
     spectrum = jnp.fft.rfft(frames * (shape * 2 / shape.sum()).astype(np.float32))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    filters = mel_filters(rate, window, mels, 20.0, rate / 2)
-    return _decibel(jnp.maximum(power @ filters, 10 ** (FLOOR_DB / 10)))
+    return power @ mel_filters(rate, window, mels, 20.0, rate / 2)
 
 
 def _decibel(power: jax.Array) -> jax.Array:

@@ -87,7 +87,8 @@ def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[Stat
 
     def loss(trained: Params) -> tuple[jax.Array, Parts]:
         parts = distances(config, trained, embeddings, jnp.asarray(batch.waveform), batch.key)
-        aim = losses.total(parts)
+        # Tokens that stay as they are can learn no more phase: asking for it would only make the decoder quieter.
+        aim = losses.total({name: value for name, value in parts.items() if name != "complex"})
         return aim, parts | {"loss": aim}
 
     trained, optimiser, parts = _move(loss, state, batch.rate, ("decoder",))

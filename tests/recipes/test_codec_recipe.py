@@ -1,0 +1,183 @@
+"""The training of tiny's codec, and what the shipped codec keeps of real loops it never heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darius.codec import conv, weights
+from darius.codec.codec import Codec
+from darius.codec.config import CodecConfig
+from recipes.tiny.codec import data, fast_conv, measures, quantiser, ship, step
+from recipes.tiny.codec.encode import encode
+from recipes.tiny.codec.evaluate import loops
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = CodecConfig(
+    stft_frame=192, stft_step=96, stft_fft=192, ratios=((1, 3), (2, 2)), mults=(2, 1), encoder_depth=4,
+    decoder_depth=4, encoder_conv_size=(1, 1), decoder_conv_size=(3, 3), num_features=8, num_levels=3,
+    codebook_size=16, channel_splits=1, channel_recombo_block=0, fold=(2, 4), compression=1 / 3,
+)  # fmt: skip
+
+# Measured by `python -m recipes.tiny.codec.evaluate`, with room for another machine's rounding.
+MOST_LOUDNESS = 2.0
+MOST_MEL_DB = 4.2
+MEAN_MEL_DB = 3.5
+LEAST_ONSET_F1 = 0.85
+LEAST_CODES = 200
+
+STRIDES = [(1, 1), (1, 5), (2, 2), (2, 1), (1, 4)]
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_quick_convolutions_and_their_gradients_equal_the_codecs(stride):
+    kernel_size = max(3, 2 * stride[0]), max(3, 2 * stride[1])
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(*kernel_size, 3, 4)).astype(np.float32)
+    down = rng.normal(size=(2, 4 + kernel_size[0] - stride[0], 4 * stride[1], 3)).astype(np.float32)
+    up = rng.normal(size=(2, 4 + conv.transposed_past(kernel_size[0], stride[0]), 4, 3)).astype(np.float32)
+    for x, wanted, quick in (
+        (down, conv.conv2d, fast_conv.conv2d),
+        (up, conv.conv2d_transpose, fast_conv.conv2d_transpose),
+    ):
+        results = [
+            jax.value_and_grad(lambda x, kernel, apply: jnp.sin(apply(x, kernel, stride)).sum(), (0, 1))(
+                x, kernel, apply
+            )
+            for apply in (wanted, quick)
+        ]
+        for first, second in zip(*map(jax.tree.leaves, results), strict=True):
+            np.testing.assert_allclose(second, first, rtol=1e-3, atol=1e-4)
+
+
+def test_training_steps_lower_the_loss_of_a_batch_and_move_every_part():
+    time = np.arange(48 * 96) / 48_000
+    waves = np.stack([np.sin(2 * np.pi * f * time) for f in (220, 440, 880, 3000)])[..., None] * [0.3, 0.1]
+    state = step.start(weights.initialise(SMALL, jax.random.key(0)), 48)
+    before = weights.flatten(jax.tree.map(np.array, state.params))
+    advance = step.make(SMALL, quantise=True)
+    found = []
+    for count in range(30):
+        key = jax.random.key(count)
+        state, parts = advance(state, step.Batch(jnp.asarray(waves, jnp.float32), key, jnp.float32(5e-3)))
+        found.append(float(parts["loss"]))
+    assert np.mean(found[-5:]) < 0.7 * np.mean(found[:3])
+    after = weights.flatten(state.params)
+    assert all(np.abs(after[name] - before[name]).max() > 0 for name in after)
+
+
+def test_with_fixed_tokens_only_the_decoder_moves():
+    waves = np.random.default_rng(0).normal(size=(2, 24 * 96, 2)).astype(np.float32) * 0.1
+    codes = np.random.default_rng(1).integers(0, 16, (2, 6, 3))
+    state = step.start(weights.initialise(SMALL, jax.random.key(0)), 24, ("decoder",))
+    before = weights.flatten(jax.tree.map(np.array, state.params))
+    advance = step.make_decoder(SMALL)
+    state, parts = advance(state, step.Batch(jnp.asarray(waves), jax.random.key(1), jnp.float32(1e-2), codes))
+    moved = {name for name, value in weights.flatten(state.params).items() if np.abs(value - before[name]).max() > 0}
+    assert np.isfinite(float(parts["loss"]))
+    assert moved
+    assert all(name.startswith("decoder/") for name in moved)
+
+
+def test_dead_codes_are_put_on_vectors_that_were_seen():
+    rng = np.random.default_rng(0)
+    codebooks = np.stack([rng.normal(size=(8, 4)), rng.normal(size=(8, 4))]).astype(np.float32)
+    codebooks[0, 5:] = 1000
+    seen = rng.normal(size=(2, 16, 4)).astype(np.float32)
+    averages = quantiser.start_averages(jnp.asarray(codebooks), 32)
+    for count in range(300):
+        done = quantiser.train_pass(jnp.asarray(codebooks), jnp.asarray(seen), jnp.array([2, 2]))
+        codebooks, averages = quantiser.update(averages, done, jax.random.key(count))
+    assert np.abs(codebooks).max() < 10
+    used = np.unique(np.asarray(quantiser.train_pass(codebooks, jnp.asarray(seen), jnp.array([2, 2])).codes[0]))
+    assert len(used) == 8
+
+
+def test_k_means_levels_each_leave_less():
+    vectors = np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32)
+    codebooks = quantiser.fit(vectors, 3, 32)
+    residual, left = vectors, []
+    for codebook in codebooks:
+        nearest = np.square(residual[:, None] - codebook).sum(-1).argmin(1)
+        residual = residual - codebook[nearest]
+        left.append(residual.var())
+    assert left[0] < 0.6
+    assert left[2] < left[1] < left[0]
+
+
+def test_onset_f1_counts_what_lies_within_30_ms():
+    wanted = np.array([0.0, 0.5, 1.0, 1.5])
+    assert measures.onset_f1(wanted, wanted + 0.02) == 1
+    assert measures.onset_f1(wanted, wanted + 0.04) == 0
+    assert measures.onset_f1(wanted, np.array([0.5, 0.51])) == pytest.approx(2 / 6)
+
+
+def test_no_loop_of_the_tests_is_trained_on():
+    names = {name for name, _ in loops([ROOT / "examples/loops", ROOT / "tests/loops"])}
+    assert len(names) == 6
+    assert not names & set(data.RECORDINGS)
+    assert not [name for name in data.RECORDINGS if name.startswith(("arovane", "loop_amen"))]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Codec(*ship.load_any(ship.ASSET))
+
+
+@pytest.fixture(scope="module")
+def trips(shipped):
+    """Every loop, its codes and what they sound like: name -> (samples, codes, samples). One batch, to compile once."""
+    sounds = dict(loops([ROOT / "examples/loops", ROOT / "tests/loops"]))
+    quiet = sounds["loop_compus"] * np.float32(0.1)
+    everything = sounds | {"quiet": quiet}
+    longest = max(map(len, everything.values()))
+    padded = np.stack([np.pad(sound, ((0, longest - len(sound)), (0, 0))) for sound in everything.values()])
+    codes = np.asarray(shipped.encode(padded))
+    decoded = np.asarray(shipped.decode(codes))
+    return {
+        name: (sound, codes[row, : -(-len(sound) // 1920)], decoded[row, : len(sound)])
+        for row, (name, sound) in enumerate(everything.items())
+    }
+
+
+def test_the_shipped_codec_has_the_configuration_of_the_code(shipped):
+    assert shipped.config == CodecConfig.tiny()
+    assert ship.ASSET.stat().st_size < 4.5e6
+
+
+def test_shipped_codec_gives_whole_frames(shipped):
+    samples = np.zeros((1, 5000, 2), np.float32)
+    codes = shipped.encode(samples)
+    assert codes.shape == (1, 3, 16)
+    assert shipped.decode(codes).shape == (1, 3 * 1920, 2)
+
+
+def test_shipped_codec_keeps_loops_level_and_spectrum(trips):
+    found = {name: measures.compare(sound, decoded) for name, (sound, _, decoded) in trips.items()}
+    quiet = found.pop("quiet")
+    assert abs(quiet["loudness_lu"]) < MOST_LOUDNESS
+    for name, numbers in found.items():
+        assert abs(numbers["loudness_lu"]) < MOST_LOUDNESS, name
+        assert numbers["mel_db"] < MOST_MEL_DB, name
+    assert np.mean([numbers["mel_db"] for numbers in found.values()]) < MEAN_MEL_DB
+    assert np.mean([numbers["onset_f1"] for numbers in found.values()]) > LEAST_ONSET_F1
+
+
+def test_shipped_codebooks_are_used(trips):
+    codes = np.concatenate([codes for _, codes, _ in trips.values()])
+    distinct = [len(np.unique(level)) for level in codes.T]
+    assert min(distinct) > LEAST_CODES
+
+
+def test_clips_are_encoded_as_the_codec_would(shipped):
+    clips = (np.random.default_rng(0).normal(size=(3, 9600, 2)) * 1000).astype(np.int16)
+    tokens = encode(shipped, clips, rows=2)
+    assert tokens.dtype == np.int16
+    alone = np.asarray(shipped.encode(clips[2:].astype(np.float32) / 32768))
+    assert tokens.shape == (3, 5, 16)
+    assert (tokens[2] == alone[0]).mean() > 0.95
