@@ -17,7 +17,8 @@ The residual's dimensions are split into slots (`Slots`):
 3. Temporal layer 1: relative biases gather the frames just played into `history`, as the encoder's heads do. Then
    cross-attention asks: which hub has a history like mine? It reads that hub's content.
 4. Depth layer 0: every level looks at the temporal output and takes the copy along. The output projection is the
-   content vectors again, so an attended code raises its own logit.
+   content vectors again, so an attended code raises its own logit. Depth layer 1 takes off the copy the levels that
+   have been played, which leaves those still to come.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ COPY = 3.0
 CARRY = 1.6
 LOGIT = (1.4, 2.0, 1.6, 2.0)
 COLLECT = 1.3
+EXPLAINED = 0.38
 HUB = 6.0
 EDGE = 12.0
 ENCODER_RMS = 1.09
@@ -118,7 +120,7 @@ class Structure:
         self._gather()
         self._start()
         copy = self._copy()
-        self._depth()
+        self._depth(copy)
         self._projection(copy)
         if counts is not None:
             self._frequencies(counts)
@@ -253,14 +255,17 @@ class Structure:
         kernel = self._kernel((layout.context_frames - 1) * layout.context_levels, 0.0)
         self._point(name, 1, kernel, constant=slots.start_mark, gain=1.0)
         self._move(name, 1, slots.content, LAST * slots.position.T)
-        self._move(name, 2, self._where(slice(None))[:, None], 12.0 * slots.frame_mark[None])
+        # For the longer lags of the first frames: the last eight frames, averaged.
+        levels = layout.context_levels
+        kernel = self._kernel(layout.context_frames * layout.context_levels - 4.5 * levels + 1.5, 15.5)
+        self._point(name, 2, kernel, constant=slots.start_mark, gain=1.0)
+        self._move(name, 2, slots.content, LAST * slots.content.T)
         # Frames that are not the start ask nothing and get a mean over all places: two more heads take it off again.
-        for head, slot, place, gain in (
-            (3, slots.content, slots.position, LAST),
-            (4, slots.history, slots.history, START),
-        ):
-            self._columns(f"{name}/query", head)[:] = 0.0
-            self._move(name, head, slot, -gain * place.T)
+        self._columns(f"{name}/query", 3)[:] = self._columns(f"{name}/query", 4)[:] = 0.0
+        self._move(name, 3, slots.content, -LAST * (slots.position + slots.content).T)
+        source = np.concatenate([slots.history, self._where(slice(None))[:, None]], axis=1)
+        target = np.concatenate([-START * slots.history.T, 12.0 * slots.frame_mark[None]])
+        self._move(name, 4, source, target)
 
     def _copy(self) -> Array:
         """Temporal layer 1, head 0: match histories among the hubs, read the content. Gives the map of the copy."""
@@ -281,12 +286,19 @@ class Structure:
         target[places] = 1.0
         return np.linalg.solve(positions.T @ positions + np.eye(self.config.embed_dim), positions.T @ target)
 
-    def _depth(self) -> None:
+    def _depth(self, turn: Array) -> None:
         name, slots = f"{weights.depth_layer(0)}/self_attention", self.slots
         query, key = self._columns(f"{name}/query", 0), self._columns(f"{name}/key", 0)
         query[:], key[:] = 0.0, 0.0
         query[:, 0], key[:, 0] = slots.token_mark, slots.frame_mark
         self._move(name, 0, slots.position, CARRY * slots.position.T)
+        # The copy holds all context levels at once: take off those that are played already.
+        bias, name = self.params[weights.DEPTH_BIAS], f"{weights.depth_layer(1)}/self_attention"
+        for head in range(1, self.config.layout.context_levels):
+            bias[head] = -12.0
+            bias[head, head - 1] = 0.0
+            self._columns(f"{name}/query", head)[:] *= 0.3
+            self._move(name, head, slots.content, -EXPLAINED * turn @ slots.position.T)
 
     def _projection(self, turn: Array) -> None:
         kernel, layout = self.params[weights.LOGITS], self.config.layout
