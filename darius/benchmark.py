@@ -65,7 +65,7 @@ def measure(
 def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> BatchSpeed:
     layout = engine.layout
     rng = np.random.default_rng(0)
-    context = rng.integers(0, layout.codebook_size, (layout.context_frames, layout.codec_levels), np.int32)
+    context = rng.integers(0, layout.codebook_size, (engine.memory_frames, layout.codec_levels), np.int32)
     style = rng.integers(0, layout.codebook_size, layout.style_levels, np.int32)
     knobs = [session.Knobs(style=style, guidance=guidance)] * batch
     streams = session.gather([session.start(engine, context, seed) for seed in range(batch)])
@@ -76,7 +76,7 @@ def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> 
 
     first = _seconds(chunk)
     whole = [_seconds(chunk) for _ in range(chunks)]
-    rows = layout.encoder_rows(list(streams.context), [style] * batch)
+    rows = layout.encoder_rows(list(streams.context[:, : layout.context_frames]), [style] * batch)
     controls = session.controls(streams, knobs)
     codes = engine.decoder.decode_chunk(rows, controls)
     parts = max(chunks // 2, 2)
@@ -90,7 +90,7 @@ def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> 
         p95=float(np.percentile(whole, 95)),
         language_model_p50=float(np.median(model_times)),
         codec_p50=float(np.median(codec_times)),
-        real_time_factor=batch * layout.chunk_frames / layout.frame_rate / p50,
+        real_time_factor=batch * engine.chunk_frames / layout.frame_rate / p50,
         peak_bytes=_peak_bytes(engine),
     )
 

@@ -295,7 +295,7 @@ def _context_codes(model: Model, plan: _Plan) -> Codes:
 
     layout, codec = model.layout, model.codec
     lead = codec.history_frames
-    window = (lead + layout.context_frames) * codec.frame_samples
+    window = (lead + model.memory_frames) * codec.frame_samples
     after = (codec.lookahead_frames + 1) * codec.frame_samples
     model_rate = codec.sample_rate * plan.stretch
     loop_samples = len(plan.loop.samples)
@@ -306,7 +306,7 @@ def _context_codes(model: Model, plan: _Plan) -> Codes:
     downbeat = round(passes * loop_samples * model_rate / plan.loop.rate)
     heard = at_model_rate[downbeat - window : downbeat + after]
     codes = codec.encode(heard[None], levels=layout.codec_levels)
-    return np.asarray(codes, np.int32)[0, lead : lead + layout.context_frames]
+    return np.asarray(codes, np.int32)[0, lead : lead + model.memory_frames]
 
 
 def _play(
@@ -314,7 +314,7 @@ def _play(
 ) -> tuple[list[NDArray[np.float32]], list[Codes]]:
     """`frames` frames for each seed: samples float32 [frames * frame_samples, 2] and codes [frames, levels] each."""
     streams = session.gather([session.start(model, context, seed) for seed in seeds])
-    chunks = -(-frames // model.layout.chunk_frames)
+    chunks = -(-frames // model.chunk_frames)
     audio, codes = [], []
     for i in range(chunks):
         report("playing", i / chunks)

@@ -38,14 +38,30 @@ PACKAGE_CONFIG, LANGUAGE_MODEL, CODEC, STYLE = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Engine:
-    """Tokens in, sound out: a language model and the codec whose codes it speaks."""
+    """Tokens in, sound out: a language model and the codec whose codes it speaks.
+
+    Attributes:
+      prefix_frames: frames of the context that each chunk begins with again, as known codes. 0 is the original's way;
+        a small model finds its place in a loop far better with a few frames of its own past.
+    """
 
     decoder: Decoder
     codec: Codec
+    prefix_frames: int = 0
 
     @property
     def layout(self) -> TokenLayout:
         return self.decoder.config.layout
+
+    @property
+    def chunk_frames(self) -> int:
+        """New frames in a chunk."""
+        return self.layout.chunk_frames - self.prefix_frames
+
+    @property
+    def memory_frames(self) -> int:
+        """Frames of the past that a chunk depends on."""
+        return self.layout.context_frames + self.prefix_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,7 +221,8 @@ def _package_parts(folder: Path, device: Any, dtype: DType | None) -> dict[str, 
     return {
         "codec": _load_codec(folder / CODEC, device, dtype),
         "style": CachedStyle(tiny.load(folder / STYLE)),
-        "prefers_frame_grid": settings.get("timing") == "grid",
+        "prefers_frame_grid": settings["timing"] == "grid",
+        "prefix_frames": settings["prefix_frames"],
     }
 
 

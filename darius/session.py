@@ -43,8 +43,8 @@ class Streams:
     """Streams at a chunk border, a row each.
 
     Attributes:
-      context: the codes that the next chunk continues, int32 [streams, context_frames, levels], the newest last, -1
-        where nothing was heard yet.
+      context: the codes that the next chunk continues, int32 [streams, engine.memory_frames, levels], the newest
+        last, -1 where nothing was heard yet.
       codec: the codec's streaming state for this batch.
       chunk: how many chunks each has made, int32 [streams]; folded into its seed.
       seed: each stream's own seed, uint32 [streams].
@@ -65,9 +65,9 @@ def start(engine: Engine, context: Codes, seed: int) -> Streams:
     The codec is primed with the context's last frames, so that the first sound has the right past.
     """
     layout, codec = engine.layout, engine.codec
-    recent = np.asarray(context, np.int32).reshape(-1, layout.codec_levels)[-layout.context_frames :]
-    heard = np.full((layout.context_frames, layout.codec_levels), -1, np.int32)
-    heard[layout.context_frames - len(recent) :] = recent
+    recent = np.asarray(context, np.int32).reshape(-1, layout.codec_levels)[-engine.memory_frames :]
+    heard = np.full((engine.memory_frames, layout.codec_levels), -1, np.int32)
+    heard[engine.memory_frames - len(recent) :] = recent
     codec_state = codec.start(1)
     past = recent[-codec.history_frames :]
     past = past[(past >= 0).all(axis=1)]
@@ -115,15 +115,20 @@ def advance(
       engine: what plays.
       streams: the state; it stays as it is.
       knobs: one a stream.
-      frames: frames to make (all streams alike), at most a chunk; a whole chunk if None.
+      frames: frames to make (all streams alike), at most `engine.chunk_frames`, which is the default.
 
     Returns:
       samples float32 [streams, frames * frame_samples, 2], which lag the codes by the codec's lookahead;
       codes int32 [streams, frames, levels]; and the new state.
     """
-    frames = engine.layout.chunk_frames if frames is None else frames
-    rows = engine.layout.encoder_rows(list(streams.context), [k.style for k in knobs])
-    codes = engine.decoder.decode_chunk(rows, controls(streams, knobs), frames=frames)
+    frames = engine.chunk_frames if frames is None else frames
+    again = engine.prefix_frames
+    # The newest frames are played again inside the chunk, as its known beginning; the encoder hears what precedes them.
+    heard, prefix = np.split(streams.context, [engine.memory_frames - again], axis=1)
+    rows = engine.layout.encoder_rows(list(heard), [k.style for k in knobs])
+    codes = engine.decoder.decode_chunk(
+        rows, controls(streams, knobs), frames=again + frames, prefix=prefix if again else None
+    )[:, again:]
     samples, codec_state = engine.codec.step(streams.codec, codes)
     host_codes = np.asarray(codes)
     after = dataclasses.replace(

@@ -20,7 +20,7 @@ FRAMES = 10
 
 def contexts(count: int) -> list[Codes]:
     rng = np.random.default_rng(5)
-    return [rng.integers(0, 1024, (250, 16), np.int32) for _ in range(count)]
+    return [rng.integers(0, 1024, (258, 16), np.int32) for _ in range(count)]
 
 
 def play(tiny: Model, stream: session.Streams, chunks: int) -> tuple[np.ndarray, session.Streams]:
@@ -72,6 +72,22 @@ def test_rows_taken_out_of_a_batch_are_the_streams_themselves(tiny: Model) -> No
         assert np.array_equal(np.asarray(whole)[[2, 0]], np.asarray(part))
 
 
+def test_a_chunk_begins_with_frames_of_its_own_past_that_are_not_played_again(tiny: Model) -> None:
+    """Forced frames are context: forcing none, or others, changes what follows; they are not in what comes out."""
+    context = contexts(1)[0]
+    rows = tiny.layout.encoder_rows([context[:250]], [KNOBS.style])
+    stream = session.start(tiny, context, 3)
+    _, played, _ = session.advance(tiny, stream, [KNOBS], frames=FRAMES)
+    wanted = tiny.decoder.decode_chunk(
+        rows, session.controls(stream, [KNOBS]), frames=8 + FRAMES, prefix=context[None, 250:]
+    )
+    assert tiny.prefix_frames == 8
+    assert np.array_equal(np.asarray(wanted)[:, :8], context[None, 250:])
+    assert np.array_equal(played, np.asarray(wanted)[:, 8:])
+    free = tiny.decoder.decode_chunk(rows, session.controls(stream, [KNOBS]), frames=8 + FRAMES)
+    assert not np.array_equal(np.asarray(free)[:, 8:], played)
+
+
 def test_the_next_chunk_continues_what_was_played(tiny: Model) -> None:
     stream = session.start(tiny, contexts(1)[0], 3)
     _, codes, after = session.advance(tiny, stream, [KNOBS], frames=FRAMES)
@@ -83,6 +99,6 @@ def test_the_next_chunk_continues_what_was_played(tiny: Model) -> None:
 @pytest.mark.parametrize("frames", [0, 3])
 def test_a_stream_can_start_from_little_or_nothing(tiny: Model, frames: int) -> None:
     stream = session.start(tiny, contexts(1)[0][:frames], 0)
-    assert (stream.context[0, : 250 - frames] == -1).all()
+    assert (stream.context[0, : tiny.memory_frames - frames] == -1).all()
     samples, _, _ = session.advance(tiny, stream, [KNOBS], frames=FRAMES)
     assert samples.shape == (1, FRAMES * 1920, 2) and np.isfinite(samples).all()

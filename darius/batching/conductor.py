@@ -106,7 +106,7 @@ class Conductor:
                 engine=engine,
                 streams=streams,
                 knobs=knobs,
-                frames=frames or self._frames or engine.layout.chunk_frames,
+                frames=frames or self._frames or engine.chunk_frames,
                 deadline=deadline,
                 key=key,
                 number=next(self._numbers),
@@ -153,7 +153,7 @@ class Conductor:
           knobs: settings to be ready for; those that need programs of their own are guidance 0 and large top-k.
         """
         engine = self._some(engine)
-        frames = frames or self._frames or engine.layout.chunk_frames
+        frames = frames or self._frames or engine.chunk_frames
         wanted = self._programs.sizes if sizes is None else sizes
         time_one = functools.partial(self._device.time, engine, frames, knobs)
         steps = [self.run(functools.partial(time_one, size), deadline=math.inf) for size in wanted]
@@ -170,7 +170,7 @@ class Conductor:
           load: part of the time that the device may work, 0 to 1.
         """
         engine = self._some(engine)
-        frames = self._frames or engine.layout.chunk_frames
+        frames = self._frames or engine.chunk_frames
         chunk = frames / engine.layout.frame_rate
 
         def measure() -> Capacity:
@@ -188,7 +188,7 @@ class Conductor:
         """Counts since the start, and what waits now."""
         engine, seconds = self.engine, dict[int, float]()
         if engine is not None:
-            seconds = self._programs.seconds(engine, self._frames or engine.layout.chunk_frames)
+            seconds = self._programs.seconds(engine, self._frames or engine.chunk_frames)
         with self._changed:
             waiting, running = len(self._waiting), len(self._running)
         return dataclasses.replace(self._ledger.read(), waiting=waiting, running=running, chunk_seconds=seconds)

@@ -100,7 +100,14 @@ class Decoder:
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
         self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
 
-    def decode_chunk(self, encoder_tokens: ArrayLike, controls: Controls, *, frames: int | None = None) -> jax.Array:
+    def decode_chunk(
+        self,
+        encoder_tokens: ArrayLike,
+        controls: Controls,
+        *,
+        frames: int | None = None,
+        prefix: ArrayLike | None = None,
+    ) -> jax.Array:
         """Decodes the next frames of every stream.
 
         Args:
@@ -108,6 +115,8 @@ class Decoder:
             only if any row has a guidance other than 0.
           controls: one value a row.
           frames: at most (and by default) the layout's `chunk_frames`; fewer give the beginning of the same chunk.
+          prefix: codes int32 [B, k, levels] that the chunk's first k frames are, k at most `frames`; -1 leaves a code
+            to the model. What follows then has a past of its own to go by, not the encoder's context alone.
 
         Returns:
           RVQ codes int32 [B, frames, levels], on the device, possibly still being computed.
@@ -117,12 +126,13 @@ class Decoder:
           OutOfMemory: the batch does not fit on the device.
         """
         frames = self.config.layout.chunk_frames if frames is None else frames
+        given = self._given(prefix, np.shape(encoder_tokens)[0], frames)
         self._check(encoder_tokens, controls, frames)
         guided = bool(np.any(np.asarray(controls.guidance) != 0))
         listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
         call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
         try:
-            codes: jax.Array = call(self.packed, encoder_tokens, controls)
+            codes: jax.Array = call(self.packed, encoder_tokens, controls, given)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -139,6 +149,18 @@ class Decoder:
         controls = Controls.of(batch)
         listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
         return self._run.lower(self.packed, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames)
+
+    def _given(self, prefix: ArrayLike | None, batch: int, frames: int) -> jax.Array | None:
+        """The prefix as int32 [B, chunk_frames, levels], -1 past its end; None if there is none."""
+        if prefix is None:
+            return None
+        layout, codes = self.config.layout, jnp.asarray(prefix, jnp.int32)
+        if codes.ndim != 3 or codes.shape[0] != batch or codes.shape[1] > frames or codes.shape[2] != layout.codec_levels:
+            raise InvalidOption(
+                f"A prefix is [{batch}, at most {frames} frames, {layout.codec_levels} levels], not {list(codes.shape)}."
+            )
+        missing = layout.chunk_frames - codes.shape[1]
+        return jnp.pad(codes, ((0, 0), (0, missing), (0, 0)), constant_values=-1)
 
     def _check(self, encoder_tokens: ArrayLike, controls: Controls, frames: int) -> None:
         layout = self.config.layout
@@ -160,6 +182,7 @@ def decode(
     packed: Packed,
     encoder_tokens: jax.Array,
     controls: Controls,
+    given: jax.Array | None = None,
     *,
     guided: bool,
     listed: int | None,
@@ -168,6 +191,7 @@ def decode(
     """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
 
     Args:
+      given: codes int32 [B, chunk_frames, levels] that are not drawn; -1 where they are.
       guided: any row has a guidance other than 0.
       listed: how the top k are found, see `sampling.keep_top_k`.
     """
@@ -178,11 +202,12 @@ def decode(
     offsets = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size
 
     def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:
-        table, offset, noise = extra
+        table, offset, noise, known = extra
         logits = jnp.dot(hidden[:, 0].astype(table.dtype), table, preferred_element_type=jnp.float32)
         if guided:
             logits = guide(logits[:batch], logits[batch:], controls.guidance)
         codes = choose(logits, noise, controls.temperature, controls.top_k, listed=listed)
+        codes = jnp.where(known >= 0, known, codes)
         ids = offset + codes
         return None, jnp.concatenate([ids, ids]) if guided else ids, codes
 
@@ -190,13 +215,14 @@ def decode(
         state, codes = carry
         steps = frame * layout.codec_levels + jnp.arange(layout.codec_levels)
         noise = gumbel(jnp.asarray(controls.seed), jnp.asarray(controls.chunk), steps[:, None], layout.codebook_size)
-        extras = (packed.projection, offsets, noise)
+        extras = (packed.projection, offsets, noise, known[:, frame].T)
         state, _, _, drawn = frame_step(
             config, packed, contexts, state, frame, pick, None, extras, unroll_levels=plan.unroll_levels
         )
         return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
 
     empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
+    known = jnp.full_like(empty, -1) if given is None else given
     codes: jax.Array
     _, codes = jax.lax.fori_loop(0, frames, frame_body, (state, empty))
     return codes

@@ -143,12 +143,12 @@ class Jam:
 
     def calls_needed(self) -> int:
         """Device calls of a whole chunk each that make `frames_needed`."""
-        return -(-self.frames_needed() // self.model.layout.chunk_frames)
+        return -(-self.frames_needed() // self.model.chunk_frames)
 
     def call(self) -> tuple[session.Streams, session.Knobs]:
         """What the device is to advance next."""
         # Where the coming chunk ends: a new style is heard from the first chunk on.
-        style = self._style.at(self.frames_made + self.model.layout.chunk_frames)
+        style = self._style.at(self.frames_made + self.model.chunk_frames)
         return self._streams, session.Knobs(
             style=None if style is None else self.model.style.tokenize(style),
             guidance=self.dials.guidance,
