@@ -40,6 +40,13 @@ def test_any_split_into_blocks_gives_what_batch_decoding_gives(codec, codes, dec
     assert close(play(codec, codes, blocks), decoded)
 
 
+def test_folded_compressed_spectrograms_stream_too(codes):
+    config = short_config(fold=(2, 2), compression=1 / 3)
+    folding = Codec(config, random_params(config))
+    assert config.frame_samples == 384
+    assert close(play(folding, codes, [5] * 4), np.asarray(folding.decode(codes)))
+
+
 def test_before_the_first_frame_there_is_silence(codec, codes):
     samples, _ = codec.step(codec.start(2), codes[:, :1])
     assert codec.lookahead_frames == 1
