@@ -63,7 +63,7 @@ def stretch_of(bars: int, bar_seconds: Fraction | None, frame_rate: int, *, grid
 
 
 def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction) -> Codes:
-    """The context of a loop that has gone round and round until `end`, int32 [context_frames, levels].
+    """The context of a loop that has gone round and round until `end`, int32 [memory_frames, levels].
 
     It is led in by the codec's past and followed by the loop's own continuation, as if it went on, so that neither
     edge of the window is heard. Always as many frames: another number would be another program to compile.
@@ -72,7 +72,7 @@ def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fracti
       stretch: seconds of the model per second of music.
       end: seconds of music into the loop at which the window ends; 0 for the loop's own end.
     """
-    codec, frames = engine.codec, engine.layout.context_frames
+    codec, frames = engine.codec, engine.memory_frames
     lead = codec.history_frames
     window = (lead + frames) * codec.frame_samples
     after = (codec.lookahead_frames + 1) * codec.frame_samples
@@ -100,8 +100,8 @@ def played_sound(engine: Engine, codes: Codes) -> Waveform:
 
 
 def silence_codes(engine: Engine) -> Codes:
-    """A context of silence, int32 [context_frames, levels]."""
+    """A context of silence, int32 [memory_frames, levels]."""
     codec, layout = engine.codec, engine.layout
     lead = codec.history_frames
-    samples = np.zeros((1, (lead + layout.context_frames) * codec.frame_samples, codec.channels), np.float32)
+    samples = np.zeros((1, (lead + engine.memory_frames) * codec.frame_samples, codec.channels), np.float32)
     return np.asarray(codec.encode(samples, levels=layout.codec_levels), np.int32)[0, lead:]

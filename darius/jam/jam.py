@@ -159,7 +159,7 @@ class Jam:
     def feed(self, made: Advance) -> None:
         """Takes in what the device made of the last `call`."""
         self._streams = made.streams
-        self._played = np.concatenate([self._played, made.codes])[-self.model.layout.context_frames :]
+        self._played = np.concatenate([self._played, made.codes])[-self.model.memory_frames :]
         self.frames_made += len(made.codes)
         self._made.append(made.samples)
 
