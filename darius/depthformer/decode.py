@@ -155,9 +155,10 @@ class Decoder:
         if prefix is None:
             return None
         layout, codes = self.config.layout, jnp.asarray(prefix, jnp.int32)
-        if codes.ndim != 3 or codes.shape[0] != batch or codes.shape[1] > frames or codes.shape[2] != layout.codec_levels:
+        shape = codes.shape
+        if len(shape) != 3 or shape[0] != batch or shape[1] > frames or shape[2] != layout.codec_levels:
             raise InvalidOption(
-                f"A prefix is [{batch}, at most {frames} frames, {layout.codec_levels} levels], not {list(codes.shape)}."
+                f"A prefix is [{batch}, up to {frames}, {layout.codec_levels}] codes, not {list(shape)}."
             )
         missing = layout.chunk_frames - codes.shape[1]
         return jnp.pad(codes, ((0, 0), (0, missing), (0, 0)), constant_values=-1)
