@@ -41,6 +41,7 @@ class StandIn:
 
     def __init__(self, clock: Clock | None = None, seconds: Callable[[int], float] = lambda rows: 0.0) -> None:
         self.layout, self.decoder, self.codec = LAYOUT, self, self
+        self.prefix_frames, self.chunk_frames, self.memory_frames = 0, LAYOUT.chunk_frames, LAYOUT.context_frames
         self.clock, self.seconds = clock, seconds
         self.calls: list[list[int]] = []
         self.history_frames, self.lookahead_frames = 1, 0
@@ -52,7 +53,7 @@ class StandIn:
         self.begun.clear()
         self.gate.clear()
 
-    def decode_chunk(self, rows: np.ndarray, controls: Controls, *, frames: int) -> np.ndarray:
+    def decode_chunk(self, rows: np.ndarray, controls: Controls, *, frames: int, prefix: None) -> np.ndarray:
         seeds = np.asarray(controls.seed).tolist()
         self.calls.append(seeds)
         self.begun.set()
