@@ -188,8 +188,10 @@ def _dtype(name: str) -> DType | None:
     """None lets each part choose: bfloat16 on accelerators, float32 on the CPU, where bfloat16 is slow."""
     if name == "auto":
         return None
-    if name == "float32" or name == "bfloat16":
-        return name
+    if name == "float32":
+        return "float32"
+    if name == "bfloat16":
+        return "bfloat16"
     raise InvalidOption(f"There is no number type '{name}'.", "Choose one of: auto, float32, bfloat16.")
 
 

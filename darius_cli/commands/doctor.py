@@ -13,6 +13,7 @@ import typer
 from darius_cli import output
 
 if TYPE_CHECKING:
+    from darius.depthformer.decode import DType
     from darius.depthformer.parity import Report
 
 PACKAGES = (
@@ -67,7 +68,7 @@ def _tell_parity(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Parity with {report.name}")
+    table = Table(title=f"Parity with {report.folder}")
     for heading in ("case", "what", "measured", "tolerance", ""):
         table.add_column(heading)
     for case in report.cases:
@@ -108,10 +109,10 @@ def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dic
     from darius.depthformer import memory
     from darius.depthformer.config import DepthformerConfig
 
-    width = 4 if platform_name == "cpu" else 2
+    dtype: DType = "float32" if platform_name == "cpu" else "bfloat16"
     config = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}[name]()
     codec = CodecConfig.tiny() if name == "tiny" else CodecConfig.spectrostream()
-    needs = int(OVERHEAD * (memory.account(config, batch=1, bytes_per_value=width).total + codec_bytes(codec)))
+    needs = int(OVERHEAD * (memory.account(config, 1, dtype).total + codec_bytes(codec)))
     fits = budget is None or needs < budget
     if not fits:
         say = f"needs {output.human_bytes(needs)}, which this device does not have; use a smaller model"
