@@ -34,6 +34,7 @@ class Dropouts:
       context: share of examples with less than the whole context, uniform from nothing to all but a frame.
       tiled: share of examples (where the clip has a loop of whole frames) whose context is one pass, tiled.
       noise: share of examples in which some context codes are replaced, as if sampled badly; and how many codes.
+      slips: at most this share of the codes that the temporal stack hears of its own playing is replaced.
     """
 
     style: float = 0.15
@@ -41,13 +42,19 @@ class Dropouts:
     tiled: float = 0.15
     noise: float = 0.3
     noise_rate: float = 0.1
+    slips: float = 0.2
 
 
 class Batch(NamedTuple):
-    """encoder: ids [B, encoder_length]; targets: ids [B, frames, levels]; chosen: frames [B, S] the loss looks at."""
+    """Ids.
+
+    encoder: [B, encoder_length]; targets: [B, frames, levels]; played: the same as the temporal stack hears them, with
+    slips in it; chosen: frames [B, S] that the loss looks at.
+    """
 
     encoder: Int
     targets: Int
+    played: Int
     chosen: Int
 
 
@@ -63,8 +70,13 @@ def draw(
     """A random batch: any clip, any start, hidden parts as `dropouts` says (None hides nothing)."""
     examples = [draw_example(layout, clips[rng.integers(len(clips))], rng, dropouts) for _ in range(batch)]
     frames = np.stack([choose_frames(layout, rng, chosen) for _ in range(batch)])
-    encoder, targets = zip(*examples, strict=True)
-    return Batch(np.stack(encoder), np.stack(targets), frames)
+    encoder, targets = (np.stack(part) for part in zip(*examples, strict=True))
+    played = targets
+    if dropouts is not None:
+        codes = layout.codes_from_ids(targets)
+        slipped = [noisy(own, rng, rng.random() * dropouts.slips, layout.codebook_size) for own in codes]
+        played = layout.codec_ids(np.stack(slipped))
+    return Batch(encoder, targets, played, frames)
 
 
 def choose_frames(layout: TokenLayout, rng: np.random.Generator, chosen: int) -> Int:

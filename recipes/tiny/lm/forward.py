@@ -27,10 +27,11 @@ def level_losses(
 ) -> tuple[jax.Array, jax.Array]:
     """Cross-entropy and whether the likeliest code is right, float32 and bool [B, chosen frames, levels]."""
     packed = packing.pack(config, params, dtype)
-    encoder, targets, chosen = (jnp.asarray(part) for part in batch)
+    encoder, targets, played, chosen = (jnp.asarray(part) for part in batch)
     encoded = encode_near(config, packed, encoder) if near else network.encode_packed(config, packed, encoder)
     vectors = packed.embedding[targets].astype(jnp.float32)
-    temporal = temporal_outputs(config, packed, encoded, encoder, vectors)
+    heard = packed.embedding[played].astype(jnp.float32)
+    temporal = temporal_outputs(config, packed, encoded, encoder, heard)
     rows = jnp.arange(len(encoder))[:, None]
     scores = depth_logits(config, packed, temporal[rows, chosen], vectors[rows, chosen])
     starts = config.layout.codec_offset + np.arange(config.layout.codec_levels) * config.layout.codebook_size

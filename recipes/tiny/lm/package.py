@@ -4,7 +4,7 @@ The file is the compact form (`darius.checkpoints.compact`): bytes with scales, 
 the configuration, the step and the sharpness. Sharpness scales the logits of the levels (it is folded into their
 columns of the output projection): trained for an hour, the model knows less than a probability of one over its
 temperature admits, and the defaults (temperature 1.1, guidance 5, top-k 40) were made for a better one. `evaluate`
-finds the values.
+finds the values. Style words are tempered likewise (`tempered`): guidance multiplies what style changes by 1 + weight.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from darius.checkpoints import compact, safetensors_io
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
+from darius.tokens import MASK_ID
 from recipes.tiny.lm.saved import load_params
 
 ASSET = Path(__file__).parents[3] / "darius" / "assets" / "tiny" / "depthformer.safetensors"
@@ -36,6 +37,18 @@ def sharpened(config: DepthformerConfig, params: Mapping[str, Any], coarse: floa
     return dict(params) | {weights.LOGITS: np.asarray(params[weights.LOGITS]) * scales}
 
 
+def tempered(config: DepthformerConfig, params: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """Style tokens' vectors moved towards the mask's: only `share` of the way from "no style" to the style is left.
+
+    Guidance w plays (1 + w) times what style changes; 1 / 6 makes the default guidance of 5 play about what was
+    learned, and not six times the noise in it.
+    """
+    layout, table = config.layout, np.array(params[weights.EMBEDDING])
+    rows = slice(layout.style_offset, layout.style_offset + layout.context_style_levels * layout.codebook_size)
+    table[rows] = table[MASK_ID] + share * (table[rows] - table[MASK_ID])
+    return dict(params) | {weights.EMBEDDING: table}
+
+
 def write(path: Path, config: DepthformerConfig, params: Mapping[str, Any], **facts: Any) -> None:
     """The package's file, over whatever is there."""
     tensors = compact.pack(config, params, small=True)
@@ -47,12 +60,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny/lm"))
     parser.add_argument("--coarse", type=float, default=1.0, help="sharpness of the levels that the context holds")
     parser.add_argument("--fine", type=float, default=1.0, help="sharpness of the other levels")
+    parser.add_argument("--style", type=float, default=1 / 6, help="share of the style's influence that is kept")
     parser.add_argument("--out", type=Path, default=ASSET)
     args = parser.parse_args()
     config = DepthformerConfig.tiny()
     params, step = load_params(args.run)
-    sharp = sharpened(config, params, args.coarse, args.fine)
-    write(args.out, config, sharp, step=step, sharpness=[args.coarse, args.fine])
+    made = tempered(config, sharpened(config, params, args.coarse, args.fine), args.style)
+    write(args.out, config, made, step=step, sharpness=[args.coarse, args.fine], style=args.style)
     print(f"{args.out}: step {step}, {args.out.stat().st_size / 1e6:.2f} MB")
 
 
