@@ -90,9 +90,9 @@ def test_chunks_are_exact_cuts_of_the_whole_resampled_sound(
 
 
 def test_on_the_frame_grid_bars_are_whole_frames_of_the_model(model: Model) -> None:
-    jam = start(model, bpm="197.531", timing="grid")
-    assert (4 * 60 / Fraction("197.531") * jam.stretch * LAYOUT.frame_rate).denominator == 1
-    assert start(model, bpm="197.531", timing="free").stretch == 1
+    jam = start(model, bpm="97", timing="grid")
+    assert 4 * 60 / Fraction(97) * jam.stretch * LAYOUT.frame_rate == 62
+    assert start(model, bpm="97", timing="free").stretch == 1
 
 
 def test_it_asks_for_as_many_calls_as_it_needs(model: Model) -> None:
@@ -242,17 +242,17 @@ def test_a_splice_never_takes_more_than_there_is(model: Model) -> None:
 
 
 def test_steering_leaves_no_seam(model: Model) -> None:
-    """Up to the codec's lookahead the sound after a splice is what it would have been without."""
-    jams = [start(model), start(model)]
-    for jam in jams:
-        for _ in range(3):
-            step(jam)
-    jams[1].splice(loop(2.0))
-    jams[1].reseed(loop(3.0))
-    plain, steered = (step(jam) for jam in jams)
-    lag = model.codec.lookahead_frames * model.codec.frame_samples
-    assert np.array_equal(plain[: lag // 2], steered[: lag // 2])
-    assert not np.array_equal(plain, steered)
+    """The sound across it is what one decode of all the codes gives, the context's end before them."""
+    jam, codec = start(model), model.codec
+    codes, sound = [jam.call()[0].context[0, -codec.history_frames :]], []
+    for change in (None, lambda: jam.splice(loop(2.0)), lambda: jam.reseed(loop(3.0))):
+        if change is not None:
+            change()
+        sound.append(step(jam))
+        codes.append(jam.call()[0].context[0, -LAYOUT.chunk_frames :])
+    whole, _ = codec.step(codec.start(1), np.concatenate(codes)[None])
+    made = np.concatenate(sound)
+    assert np.abs(np.asarray(whole)[0, -len(made) :] - made).max() < 1e-4
 
 
 @pytest.mark.parametrize("change", [Jam.reseed, Jam.splice])
