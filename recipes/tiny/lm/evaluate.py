@@ -34,7 +34,7 @@ def tempo_error(waveform: Waveform, bpm: float) -> float:
     peaks = tempo_peaks(*onset_strength(waveform.samples, waveform.rate))
     if not peaks:
         return 1.0
-    return min(abs(peaks[0].bpm / (bpm * ratio) - 1.0) for ratio in RATIOS)
+    return float(min(abs(peaks[0].bpm / (bpm * ratio) - 1.0) for ratio in RATIOS))
 
 
 def level_difference(waveform: Waveform, loop: Waveform) -> float:
@@ -95,7 +95,7 @@ def style_changes(model: Any, loop: Path, words: Sequence[str], **options: Any) 
     for word in words:
         style = StyleRequest(texts=(parse(word),), loop_weight=0.3)
         music = model.continue_loop(loop, style=style, seed=1, bars=4, **options).waveforms[0]
-        spectra.append(log_mel(music.mono(), music.rate).mean(axis=0))
+        spectra.append(log_mel(music.samples, music.rate).mean(axis=0))
     pairs = [(a, b) for n, a in enumerate(spectra) for b in spectra[n + 1 :]]
     return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
 
@@ -118,7 +118,7 @@ def main() -> None:
         print("held out", result["held_out"], "\nstrict  ", result["strict"], flush=True)
     if args.loops:
         loops = sorted(path for folder in args.loops for path in folder.glob("*.flac"))
-        model = darius.load("tiny")
+        model = darius.load(args.model)
         options = {"temperature": args.temperature, "guidance": args.guidance, "top_k": args.topk}
         rows = continuations(model, loops, range(args.seeds), bars=args.bars, **options)
         inside = [row["tempo_error"] < 0.01 for row in rows.values()]
@@ -134,6 +134,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, default=None, help="token shards: measures held-out clips")
     parser.add_argument("--loops", type=Path, nargs="*", default=[], help="folders of loops to continue")
+    parser.add_argument("--model", default="tiny", help="name or package folder")
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--bars", type=int, default=8)
