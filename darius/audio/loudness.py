@@ -23,8 +23,10 @@ CEILING = 10.0 ** (-0.3 / 20.0)
 _LUFS_SECONDS = 0.4
 _MOST_GAIN_DB = 24.0
 """Near silence is not blown up to music's level."""
-_MOST_LIMITING_DB = 6.0
+_MOST_LIMITING_DB = 12.0
 """A limiter that takes off more would be heard; beyond that the whole is made quieter instead."""
+_CLOSE = 10.0 ** (0.3 / 20.0)
+_MOST_TRIES = 4
 _LIMITER_SECONDS = 0.020
 
 
@@ -120,16 +122,22 @@ def match(
 ) -> Samples:
     """Gives samples float32 [n, channels] the level of the reference by one gain, then limits peaks.
 
-    One gain for the whole: nothing jumps. If the peaks would exceed the ceiling by more than 6 dB, the gain is reduced
-    until they do not; the rest is the limiter's.
+    One gain for the whole: nothing jumps. What the limiter takes off is made up for by more gain, as long as no peak
+    would exceed the ceiling by more than 12 dB; from there on the result stays quieter than the reference.
 
     Args:
       mode: "lufs"; "rms"; "auto" (LUFS where both are long enough, else RMS); "none" (only the ceiling holds).
     """
     waveform = Waveform(samples, rate)
-    gain = matching_gain(waveform, reference, mode)
-    peak = waveform.peak * gain
-    most = ceiling * 10.0 ** (_MOST_LIMITING_DB / 20.0)
-    if peak > most:
-        gain *= most / peak
-    return limit((waveform.samples * np.float32(gain)).astype(np.float32), rate, ceiling=ceiling)
+    untouched = ceiling / max(waveform.peak, 1e-9)
+    most = min(untouched * 10.0 ** (_MOST_LIMITING_DB / 20.0), 10.0 ** (_MOST_GAIN_DB / 20.0))
+    gain = min(matching_gain(waveform, reference, mode), most)
+    for _ in range(_MOST_TRIES):
+        limited = limit((waveform.samples * np.float32(gain)).astype(np.float32), rate, ceiling=ceiling)
+        if not untouched < gain < most:
+            break
+        missing = matching_gain(Waveform(limited, rate), reference, mode)
+        if missing < _CLOSE:
+            break
+        gain = min(gain * missing, most)
+    return limited
