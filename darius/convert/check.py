@@ -55,7 +55,7 @@ def check(source: Path, target: Path, *, tensorflow_towers: Collection[str] = ()
 
 def load_codec(target: Path) -> Codec:
     """The converted codec."""
-    config = CodecConfig.from_dict(safetensors_io.metadata(target / CODEC_FILE)["codec"])
+    config = CodecConfig.from_dict(safetensors_io.metadata(target / CODEC_FILE)["config"])
     return Codec(config, nest(safetensors_io.load(target / CODEC_FILE)))
 
 

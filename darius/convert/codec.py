@@ -26,7 +26,7 @@ _HINT = "Use the SavedModels ssv2_48k_stereo of Magenta RealTime v1, or download
 def convert_codec(
     source: Path, target: Path, config: CodecConfig, *, on_progress: Callable[[float], None]
 ) -> dict[str, Any]:
-    """Writes `codec.safetensors` (float32) with the configuration as metadata `codec`.
+    """Writes `codec.safetensors` (float32) with the configuration as metadata `config`.
 
     Args:
       source: the folder that holds `savedmodels/`.
@@ -53,7 +53,7 @@ def convert_codec(
     variables |= _codebooks(SavedVariables(source / QUANTIZER, tf), config)
     flat = weights.flatten(v1_names.from_v1(variables, config))
     on_progress(0.8)
-    metadata = {"codec": config.to_dict(), "source": "ssv2_48k_stereo"}
+    metadata = {"config": config.to_dict(), "source": "ssv2_48k_stereo"}
     safetensors_io.save(target / CODEC_FILE, flat, metadata, overwrite=True)
     on_progress(1.0)
     return {

@@ -58,7 +58,7 @@ def test_a_wrong_conversion_does_not_pass_the_originals_test_data(source, conver
     tensors["decoder/decoder_3/conv2dtranspose_3x4/conv/kernel"] = tensors[
         "decoder/decoder_3/conv2dtranspose_3x4/conv/kernel"
     ][::-1]
-    safetensors_io.save(path, tensors, {"codec": CODEC.to_dict()}, overwrite=True)
+    safetensors_io.save(path, tensors, {"config": CODEC.to_dict()}, overwrite=True)
     with pytest.raises(BadCheckpoint, match="codec_round_trip_error"):
         check.check(source, broken)
 

@@ -47,7 +47,7 @@ def test_the_codec_file_holds_all_tensors_and_its_configuration(conversion):
     assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float32)}
     # 48 tensors of the encoder, 48 of the decoder and the codebooks, as in the full-size model
     assert len(tensors) == 97
-    assert CodecConfig.from_dict(safetensors_io.metadata(path)["codec"]) == CODEC
+    assert CodecConfig.from_dict(safetensors_io.metadata(path)["config"]) == CODEC
 
 
 def test_fewer_levels_can_be_kept(source, tmp_path, conversion):
