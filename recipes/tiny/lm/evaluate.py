@@ -49,9 +49,7 @@ def repeats(codes: NDArray[np.int32], most: int = 260) -> tuple[int, float]:
     return int(np.argmax(shares)) + 8, float(max(shares))
 
 
-def held_out(
-    config: DepthformerConfig, params: dict[str, Any], clips: Sequence[Any], *, batches: int
-) -> dict[str, Any]:
+def held_out(config: DepthformerConfig, params: dict[str, Any], clips: Sequence[Any], batches: int) -> dict[str, Any]:
     """Means over `batches` batches of four examples, per level, with the whole attention."""
     import jax
 

@@ -49,7 +49,8 @@ def temporal_outputs(
     x = jnp.concatenate([start, jnp.mean(vectors[:, :-1], axis=2)], axis=1)
     bias = packed.temporal_bias[:, : x.shape[1], : x.shape[1]]
     hidden = layers.padding_bias(encoder_ids, encoded.dtype)
-    for block in packed.temporal:
+    for block in _unrolled(packed.temporal):
+        assert block.cross is not None
         context = layers.Context(*layers.cross_key_value(config, block.cross, encoded), hidden)
         x, _ = layers.run_block(config, block, x, bias, context=context)
     return x
@@ -61,7 +62,7 @@ def depth_logits(
     """Logits of each level's own codes, [B, S, levels, codes], from temporal outputs [B, S, D] and token vectors."""
     inputs = jnp.concatenate([temporal[:, :, None], vectors[:, :, :-1]], axis=2)
     x = inputs.reshape(-1, *inputs.shape[2:])
-    for block in packed.depth:
+    for block in _unrolled(packed.depth):
         x, _ = layers.run_block(config, block, x, packed.depth_bias)
     normed = layers.rms_norm(config, packed.decoder_norm, x).reshape(inputs.shape)
     return jnp.einsum("bsqd,qdk->bsqk", normed.astype(jnp.float32), packed.projection)
@@ -71,11 +72,16 @@ def encode_near(config: DepthformerConfig, packed: packing.Packed, ids: jax.Arra
     """`network.encode_packed`, each position looking near by only."""
     positions = network.sinusoids(ids.shape[1], config.embed_dim)
     x = (packed.embedding[ids].astype(jnp.float32) + positions).astype(packed.embedding.dtype)
-    for block in packed.encoder:
+    for block in _unrolled(packed.encoder):
         query, keys, values = jnp.split(layers.rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
         x = x + _attend_near(config, query, keys, values) @ block.out
         x = x + layers.mlp(config, block, layers.rms_norm(config, block.mlp_norm, x))
     return layers.rms_norm(config, packed.encoder_norm, x)
+
+
+def _unrolled(blocks: packing.Blocks) -> tuple[packing.Block, ...]:
+    assert not isinstance(blocks, packing.Block)
+    return blocks
 
 
 def _attend_near(config: DepthformerConfig, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:

@@ -44,8 +44,8 @@ LAGS = ((1, 1), (2, 2), (3, 5), (6, 13))
 CONTENT = 12.0
 MARK = 4.0
 FINE = 6.0
-START = 3.0
-LAST = 2.8
+START = 1.5
+LAST = 1.4
 MATCH = 0.42
 COPY = 3.0
 CARRY = 1.6
@@ -255,17 +255,14 @@ class Structure:
         kernel = self._kernel((layout.context_frames - 1) * layout.context_levels, 0.0)
         self._point(name, 1, kernel, constant=slots.start_mark, gain=1.0)
         self._move(name, 1, slots.content, LAST * slots.position.T)
-        # For the longer lags of the first frames: the last eight frames, averaged.
-        levels = layout.context_levels
-        kernel = self._kernel(layout.context_frames * layout.context_levels - 4.5 * levels + 1.5, 15.5)
-        self._point(name, 2, kernel, constant=slots.start_mark, gain=1.0)
-        self._move(name, 2, slots.content, LAST * slots.content.T)
+        self._move(name, 2, self._where(slice(None))[:, None], 12.0 * slots.frame_mark[None])
         # Frames that are not the start ask nothing and get a mean over all places: two more heads take it off again.
-        self._columns(f"{name}/query", 3)[:] = self._columns(f"{name}/query", 4)[:] = 0.0
-        self._move(name, 3, slots.content, -LAST * (slots.position + slots.content).T)
-        source = np.concatenate([slots.history, self._where(slice(None))[:, None]], axis=1)
-        target = np.concatenate([-START * slots.history.T, 12.0 * slots.frame_mark[None]])
-        self._move(name, 4, source, target)
+        for head, slot, place, gain in (
+            (3, slots.content, slots.position, LAST),
+            (4, slots.history, slots.history, START),
+        ):
+            self._columns(f"{name}/query", head)[:] = 0.0
+            self._move(name, head, slot, -gain * place.T)
 
     def _copy(self) -> Array:
         """Temporal layer 1, head 0: match histories among the hubs, read the content. Gives the map of the copy."""
