@@ -12,9 +12,9 @@ import pytest
 from darius import session
 from darius.audio.waveform import Waveform
 from darius.batching import Advance
+from darius.context import loop_codes
 from darius.errors import BadAudio, InvalidOption
 from darius.jam import Chunk, Dials, Jam, JamSettings
-from darius.jam.context import loop_codes
 from darius.jam.resampling import StreamResampler
 from darius.model import Model
 from darius.style.mix import StyleRequest, WeightedText

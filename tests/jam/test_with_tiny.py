@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from darius.audio import files
-from darius.audio.loudness import measure
+from darius.audio.loudness import limit, measure
 from darius.audio.waveform import Waveform
 from darius.batching import Conductor
 from darius.jam import Jam, JamSettings
+from darius.jam.resampling import StreamResampler
 from darius.style.mix import StyleRequest, WeightedText
 
 if TYPE_CHECKING:
@@ -25,19 +26,27 @@ def test_two_bars_of_a_real_loops_jam_are_exact_in_level_and_continuous(tiny: Mo
     style = StyleRequest(texts=(WeightedText("dub techno"),))
     conductor = Conductor(tiny, buckets=(1,))
     jam = conductor.run(lambda: Jam.start(tiny, settings, loop=heard, style=style, seed=3)).result(600)
-    chunks = []
+    history = tiny.codec.history_frames
+    chunks, codes = [], [jam.call()[0].context[0, -history:]]
     while len(chunks) < 2:
         while jam.frames_needed():
-            jam.feed(conductor.advance(*jam.call(), key="jam").result(600))
-        chunks.append(jam.cut())
+            made = conductor.advance(*jam.call(), key="jam").result(600)
+            jam.feed(made)
+            codes.append(made.codes)
+        chunks.append(jam.cut().samples)
     assert conductor.close(600)
-    assert [len(chunk.samples) for chunk in chunks] == [2 * heard.rate] * 2
-    first, second = (chunk.samples for chunk in chunks)
-    bar = measure(heard.cut(0, 2 * heard.rate))
-    # The limiter may take a little off; the loop's own bar is the reference.
-    assert measure(Waveform(first, heard.rate)).lufs == pytest.approx(bar.lufs, abs=2.0)
-    assert max(chunk.samples.max() for chunk in chunks) <= np.float32(settings.ceiling)
-    steps = np.abs(np.diff(np.concatenate([first, second]), axis=0)).max(axis=1)
-    border = len(first) - 1
-    around = np.concatenate([steps[border - 2000 : border], steps[border + 1 : border + 2000]])
-    assert steps[border] < around.mean() + 3 * around.std()
+    assert [len(chunk) for chunk in chunks] == [2 * heard.rate] * 2
+    first = chunks[0]
+    # At the level of the loop's first bar, or as near to it as the peaks let it come under the ceiling.
+    wanted, found = (measure(Waveform(s, heard.rate)).lufs for s in (heard.samples[: len(first)], first))
+    assert found < wanted + 1.0
+    assert found > wanted - 1.5 or np.abs(first).max() == pytest.approx(settings.ceiling, rel=1e-3)
+    # No seam, neither of the model's chunks nor of the cuts: all is one decode, resampled and levelled as one. (A step
+    # at the border alone proves nothing: it is a downbeat, and drums are struck there.)
+    sound = np.asarray(tiny.codec.step(tiny.codec.start(1), np.concatenate(codes)[None])[0])[0]
+    origin = (history + tiny.codec.lookahead_frames) * tiny.codec.frame_samples
+    whole = StreamResampler(48_000 * jam.stretch, heard.rate, origin=origin).push(sound) * np.float32(jam.gain)
+    levelled = limit(whole, heard.rate, ceiling=settings.ceiling)
+    played = np.concatenate(chunks)
+    assert np.abs(played - levelled[: len(played)]).max() < 1e-4
+    assert np.abs(played).max() <= np.float32(settings.ceiling)
