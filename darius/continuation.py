@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from darius import session
 from darius.audio import bars as bar_time
 from darius.audio.waveform import Waveform
+from darius.context import loop_codes, stretch_of
 from darius.devices import memory_errors
 from darius.errors import BadAudio, InvalidOption
 from darius.style.mix import StyleRequest, style_vector
@@ -195,7 +196,7 @@ def continue_loop(
     plan = _plan(model, loop, tempo, options)
     with memory_errors("listening to the loop"):
         style = _style_codes(model, plan.loop, options)
-        context = _context_codes(model, plan)
+        context = loop_codes(model, plan.loop, stretch=plan.stretch, end=Fraction(0))
     clock.lap("listening")
     report("listening", 1.0)
 
@@ -246,11 +247,8 @@ def _plan(model: Model, loop: Waveform, tempo: TempoEstimate, options: Continuat
     length = bar_time.bar_samples(tempo.used_bars, options.beats_per_bar, bpm, loop.rate)
     whole = _whole_bars(loop.stereo(), length)
 
-    stretch = Fraction(1)
-    if options.timing == "grid" or (options.timing == "auto" and model.prefers_frame_grid):
-        stretch = bar_time.frame_grid(
-            tempo.used_bars * bar_seconds, tempo.used_bars, frame_rate=model.layout.frame_rate
-        ).ratio
+    grid = options.timing == "grid" or (options.timing == "auto" and model.prefers_frame_grid)
+    stretch = stretch_of(tempo.used_bars, bar_seconds, model.layout.frame_rate, grid=grid)
     rate = options.sample_rate or loop.rate
     frame_seconds = Fraction(1, model.layout.frame_rate)
     return _Plan(
@@ -283,30 +281,6 @@ def _style_codes(model: Model, loop: Waveform, options: ContinuationOptions) -> 
         assets=model.assets,
     )
     return None if embedding is None else model.style.tokenize(embedding)
-
-
-def _context_codes(model: Model, plan: _Plan) -> Codes:
-    """The loop tiled in time up to the downbeat, as codes int32 [context_frames, levels].
-
-    The audio is tiled and encoded once, so the context has no seams; it is led in by the codec's past and followed by
-    the loop's own beginning, as if it went on, so that neither edge of the window is heard.
-    """
-    from darius.audio.resample import resample
-
-    layout, codec = model.layout, model.codec
-    lead = codec.history_frames
-    window = (lead + model.memory_frames) * codec.frame_samples
-    after = (codec.lookahead_frames + 1) * codec.frame_samples
-    model_rate = codec.sample_rate * plan.stretch
-    loop_samples = len(plan.loop.samples)
-    passes = -int(-window * plan.loop.rate // (loop_samples * model_rate))
-    tail = int(after * plan.loop.rate / model_rate) + 64
-    tiled = np.take(plan.loop.samples, np.arange(passes * loop_samples + tail), axis=0, mode="wrap")
-    at_model_rate = resample(tiled, plan.loop.rate, model_rate)
-    downbeat = round(passes * loop_samples * model_rate / plan.loop.rate)
-    heard = at_model_rate[downbeat - window : downbeat + after]
-    codes = codec.encode(heard[None], levels=layout.codec_levels)
-    return np.asarray(codes, np.int32)[0, lead : lead + model.memory_frames]
 
 
 def _play(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import LOOPS, TEMPI
 from hypothesis import given
 from hypothesis import strategies as st
+from known_loops import LOOPS, TEMPI
 
 from darius.audio import files
 from darius.audio.loudness import measure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import LOOPS, TEMPI
+from known_loops import LOOPS, TEMPI
 
 from darius.audio import files
 from darius.audio.loudness import measure

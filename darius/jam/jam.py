@@ -16,9 +16,9 @@ import numpy as np
 
 from darius import session
 from darius.audio.waveform import Samples, Waveform
+from darius.context import loop_codes, played_sound, silence_codes, stretch_of, whole_bars
 from darius.errors import InvalidOption
 from darius.jam import levels
-from darius.jam.context import loop_codes, played_sound, silence_codes, stretch_of, whole_bars
 from darius.jam.glide import Glide
 from darius.jam.resampling import StreamResampler
 from darius.jam.settings import Chunk, Dials, JamSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT
+from known_loops import ROOT
 from typer.testing import CliRunner
 
 from darius.devices import find_device, memory_errors

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import LOOPS
+from known_loops import LOOPS
 from typer.testing import CliRunner, Result
 
 from darius_cli.main import app

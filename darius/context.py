@@ -1,4 +1,4 @@
-"""What a jam listens to: loops and bars as the codes of the last seconds before a place in the music. Knows no sockets.
+"""What a stream listens to: loops as the codes of the last seconds before a place in the music. Knows no sockets.
 
 A loop is repeated in time up to the wanted place and encoded once, so that there is no seam inside the context.
 """
