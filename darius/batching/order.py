@@ -11,6 +11,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from darius.batching.requests import Call, Request
 
 
+MOST_BLOCKING = 0.5
+"""Seconds of a call for streams without a deadline, at most: a jam that comes meanwhile has to wait for its end."""
+
+
 class Turns:
     """How many chunks each key was given while others waited, so that equals take turns.
 
@@ -57,12 +61,14 @@ def batch(
     if not isinstance(first, Call):
         return [first], 1
     peers = [r for r in ordered if isinstance(r, Call) and r.engine is first.engine and r.frames == first.frames]
-    in_time = [size for size in sizes if now + seconds.get(size, 0.0) <= first.deadline]
-    if not in_time:
-        # The first is late whatever happens; whoever has no deadline must not make it later still.
-        peers = [peer for peer in peers if math.isfinite(peer.deadline)]
-        in_time = list(sizes)
-    size = best_size(len(peers), in_time, seconds)
+    urgent = sum(math.isfinite(peer.deadline) for peer in peers)
+    if urgent:
+        in_time = [size for size in sizes if now + seconds.get(size, 0.0) <= first.deadline]
+        size = best_size(urgent, in_time or sizes, seconds)
+    else:
+        short = [size for size in sizes if seconds.get(size, 0.0) <= MOST_BLOCKING]
+        size = best_size(len(peers), short or sizes[:1], seconds)
+    # Those without a deadline come after the others in `peers`: they take the places that would have been padding.
     return list(peers[:size]), size
 
 
