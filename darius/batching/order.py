@@ -10,7 +10,6 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from darius.batching.requests import Call, Request
 
-
 MOST_BLOCKING = 0.5
 """Seconds of a call for streams without a deadline, at most: a jam that comes meanwhile has to wait for its end."""
 

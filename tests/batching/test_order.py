@@ -125,7 +125,7 @@ def test_the_size_is_the_one_that_serves_most_streams_a_second(waiting: int, sec
     shots=st.integers(0, 6),
     offsets=st.lists(st.floats(0, 2), min_size=40, max_size=40),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_jams_up_to_the_capacity_at_half_load_are_never_late_and_one_shots_fill_the_rest(
     fixed: float, per_row: float, shots: int, offsets: list[float]
 ) -> None:

@@ -31,7 +31,7 @@ def filled(count: int, **changes) -> Delivery[str]:
     network=st.floats(0.0, 0.1),
     consumes=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_one_slot_player_with_three_calls_in_flight_loses_nothing(
     seconds: float, phase: float, generation: float, network: float, consumes: bool
 ) -> None:
@@ -47,7 +47,7 @@ def test_a_one_slot_player_with_three_calls_in_flight_loses_nothing(
 
 
 @given(ahead=st.integers(2, 6), phase=st.floats(0.0, 1.0), consumes=st.booleans(), generation=st.floats(0.01, 0.5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_client_with_a_queue_of_its_own_gets_chunks_ahead_and_none_is_lost(
     ahead: int, phase: float, consumes: bool, generation: float
 ) -> None:
@@ -163,7 +163,7 @@ def test_deadlines_are_when_the_next_chunk_may_go() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("otcw"), st.integers(-2, 12), st.floats(0, 30)), max_size=60), st.integers(1, 4)
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_whatever_comes_each_chunk_goes_once_and_in_order(events: list[tuple[str, int, float]], ahead: int) -> None:
     value: Delivery[int] = Delivery(chunk_seconds=4.0, started=0.0, buffer_ahead=ahead)
     now, made, gone = 0.0, 0, []
