@@ -173,12 +173,20 @@ def test_what_is_not_there_has_its_own_exit_code(loop: Path, args: list[str], co
     assert "Traceback" not in result.output
 
 
+def heeds_ctrl_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_nothing_behind(loop: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "darius_cli", "generate", str(loop), "--bars", "400", "--out", "x.wav"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(8)  # well inside the 800 s of music
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c)
+    try:
+        time.sleep(10)  # well inside the 800 s of music
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in stderr and "stopped" in stderr
     assert not list(tmp_path.iterdir())
