@@ -36,7 +36,7 @@ app = typer.Typer(
     name="darius",
     cls=ErrorTable,
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: importing rich for it would cost a quarter of a second
     pretty_exceptions_enable=False,
     help="Give Darius a loop and get music that continues it, in time, at exact bar length.",
     epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 model missing, 4 no usable device, 5 bad audio, 6 busy, "
@@ -61,11 +61,11 @@ def root(
     pass
 
 
-app.command("generate")(generate.generate)
+app.command("generate", short_help="Continue a loop by exactly N bars.")(generate.generate)
 app.command("generate-file", hidden=True)(generate.generate)
-app.command("analyze")(analyze.analyze)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
+app.command("analyze", short_help="Tell a loop's tempo, bars, level.")(analyze.analyze)
+app.command("doctor", short_help="Say what this machine can run.")(doctor.doctor)
+app.command("bench", short_help="Measure how fast a model plays here.")(bench.bench)
 app.add_typer(models.app, name="models")
 
 

@@ -25,7 +25,7 @@ def analyze(
 ) -> None:
     """Tell a loop's length, level, tempo and bars, and how sure that is.
 
-    [bold]darius analyze loop.wav[/bold]
+    darius analyze loop.wav
     """
     from darius.audio import files, loudness
     from darius.audio.tempo import find_tempo

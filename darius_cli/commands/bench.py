@@ -29,7 +29,7 @@ def bench(
 ) -> None:
     """Measure how fast a model plays here; a table, then one JSON line.
 
-    [bold]darius bench --model large --random --batch 1,16,64[/bold]
+    darius bench --model large --random --batch 1,16,64
     """
     from darius import benchmark
     from darius.devices import cpu_name

@@ -44,9 +44,9 @@ def doctor(
 ) -> None:
     """Say what this machine can run, and what to do about what it cannot.
 
-    [bold]darius doctor[/bold]
+    darius doctor
 
-    [bold]darius doctor --parity tests/golden/depthformer_test[/bold]
+    darius doctor --parity tests/golden/depthformer_test
     """
     if parity is not None:
         _check_parity(parity, as_json)
@@ -146,7 +146,7 @@ def _tell(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    console.print(f"[bold]darius {report['darius']}[/bold], Python {report['python']}, {report['system']}")
+    console.print(f"darius {report['darius']}, Python {report['python']}, {report['system']}")
     devices = Table("device", "name", "memory", title="Devices", title_justify="left")
     for device in report["devices"]:
         memory = output.human_bytes(device["memory"]) if device["memory"] else "unknown"
@@ -161,7 +161,7 @@ def _tell(report: dict[str, Any]) -> None:
     missing = [extra for extra, there in report["extras"].items() if not there]
     if missing:
         console.print(f"Optional parts not installed: {', '.join(missing)} (pip install 'darius\\[{missing[0]}]')")
-    console.print(f"[bold]{report['verdict']}[/bold]")
+    console.print(f"{report['verdict']}")
 
 
 def _version(package: str) -> str:

@@ -70,9 +70,9 @@ def generate(
 ) -> None:
     """Continue a loop by exactly N bars, in its tempo and at its level.
 
-    [bold]darius generate loop.wav --bars 8[/bold]
+    darius generate loop.wav --bars 8
 
-    [bold]darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3[/bold]
+    darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3
     """
     from darius.audio import files
     from darius.audio.loudness import measure

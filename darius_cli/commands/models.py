@@ -15,7 +15,7 @@ from darius_cli.output import human_bytes, stages
 if TYPE_CHECKING:
     from darius.hub.catalogue import Entry
 
-app = typer.Typer(help="List, fetch, remove and convert models.", no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, help="List, fetch, remove and convert models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="tiny, base, large, a folder, an archive, or hf:user/repo@revision#step.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
