@@ -271,8 +271,9 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
     script = textwrap.dedent("""
-        import sys, time
+        import signal, sys, time
         from darius.audio import files
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
         with files.atomic(sys.argv[1]) as temporary:
             temporary.write_bytes(b"half")
             print("writing", flush=True)
