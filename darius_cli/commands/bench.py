@@ -50,7 +50,7 @@ def bench(
         "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
         "dtype": engine.decoder.plan.dtype,
         "guidance": guidance,
-        "chunk_seconds": engine.layout.chunk_frames / engine.layout.frame_rate,
+        "chunk_seconds": engine.chunk_frames / engine.layout.frame_rate,
         "chunks": chunks,
         "results": [dataclasses.asdict(speed) for speed in speeds],
     }
