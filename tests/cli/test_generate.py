@@ -192,7 +192,7 @@ def test_ctrl_c_leaves_nothing_behind(loop: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_words_change_the_sound(loop: Path, tmp_path: Path) -> None:
+def test_words_reach_the_language_model(loop: Path, tmp_path: Path) -> None:
     for name, words in (("a", "dark techno"), ("b", "jazz trio, swing, piano")):
         args = ["--style", words, "--loop-weight", "0.3", "--out", tmp_path / f"{name}.wav"]
         assert darius("generate", loop, *SHORT, *args).exit_code == 0
