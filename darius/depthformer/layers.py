@@ -25,7 +25,7 @@ class Dropout(NamedTuple):
     key: jax.Array
     rate: float
 
-    def child(self, index: int) -> Dropout:
+    def child(self, index: int | jax.Array) -> Dropout:
         return Dropout(jax.random.fold_in(self.key, index), self.rate)
 
     def drop(self, x: jax.Array, site: int) -> jax.Array:

@@ -6,8 +6,8 @@ With dtype bfloat16 the encoder's residual is bfloat16, the decoder's residual a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Context, Dropout, cross_key_value, dropped, padding_bias, rms_norm, run_block
-from darius.depthformer.packing import Block, Blocks, Packed, pack
+from darius.depthformer.packing import Block, Blocks, Packed, Stack, pack
+
+Index: TypeAlias = "int | jax.Array"
+"""A layer's place in its stack; traced where layers are scanned."""
 
 
 def encode(
@@ -81,7 +84,7 @@ def _dropout(config: DepthformerConfig, key: jax.Array | None) -> Dropout | None
     return None if key is None or config.dropout_rate == 0 else Dropout(key, config.dropout_rate)
 
 
-def _child(dropout: Dropout | None, index: int) -> Dropout | None:
+def _child(dropout: Dropout | None, index: Index) -> Dropout | None:
     return None if dropout is None else dropout.child(index)
 
 
@@ -111,15 +114,25 @@ def encode_packed(
 def _encoder_stack(
     config: DepthformerConfig, blocks: Blocks, x: jax.Array, bias: jax.Array, dropout: Dropout | None
 ) -> jax.Array:
-    if isinstance(blocks, Block):
-
-        def step(x: jax.Array, block: Block) -> tuple[jax.Array, None]:
-            return run_block(config, block, x, bias)[0], None
-
-        return jax.lax.scan(step, x, blocks)[0]
-    for index, block in enumerate(blocks):
+    def run(x: jax.Array, block: Block, index: Index) -> jax.Array:
         own = _child(dropout, index + 2)
-        x, _ = run_block(config, block, x, bias, dropout=own, residual_dropout=own)
+        return run_block(config, block, x, bias, dropout=own, residual_dropout=own)[0]
+
+    return _through(blocks, x, run)
+
+
+def _through(blocks: Blocks, x: jax.Array, run: Callable[[jax.Array, Block, Index], jax.Array]) -> jax.Array:
+    """Layers one after another. Of stacked ones a gradient keeps the residual alone and computes the rest again."""
+    if isinstance(blocks, Block | Stack):
+        stack = blocks if isinstance(blocks, Stack) else Stack(leaves=blocks, block=lambda block: block)
+
+        def step(x: jax.Array, layer: tuple[Any, jax.Array]) -> tuple[jax.Array, None]:
+            return run(x, stack.block(layer[0]), layer[1]), None
+
+        indices = jnp.arange(len(stack))
+        return jax.lax.scan(jax.checkpoint(step, prevent_cse=False), x, (stack.leaves, indices))[0]
+    for index, block in enumerate(blocks):
+        x = run(x, block, index)
     return x
 
 
@@ -130,7 +143,7 @@ def logits_packed(
     decoder_input_tokens: jax.Array,
     dropout: Dropout | None = None,
 ) -> jax.Array:
-    """`logits` on packed parameters whose layers are tuples."""
+    """`logits` on packed parameters; the layers may be a tuple or stacked."""
     encoded = encode_packed(config, packed, encoder_tokens, dropout)
     hidden = decode_packed(config, packed, encoded, encoder_tokens, decoder_input_tokens, dropout)
     return project(packed, hidden).reshape(*decoder_input_tokens.shape, -1)
@@ -144,7 +157,7 @@ def decode_packed(
     decoder_input_tokens: jax.Array,
     dropout: Dropout | None = None,
 ) -> jax.Array:
-    """The decoder's output before the projection, [B, frames, levels, D]. Needs layers in tuples."""
+    """The decoder's output before the projection, [B, frames, levels, D]."""
     levels = config.layout.codec_levels
     batch, length = decoder_input_tokens.shape
     stack_dropout = _child(dropout, 1)
@@ -171,24 +184,21 @@ def _temporal_stack(
     frames = x.shape[1]
     bias = packed.temporal_bias[:, :frames, :frames]
     hidden = padding_bias(encoder_tokens, encoded.dtype)
-    for index, block in enumerate(_layers(packed.temporal)):
+
+    def run(x: jax.Array, block: Block, index: Index) -> jax.Array:
         assert block.cross is not None
         context = Context(*cross_key_value(config, block.cross, encoded), hidden)
         own = _child(dropout, index + 2)
-        x, _ = run_block(config, block, x, bias, context=context, dropout=own, residual_dropout=own)
-    return x
+        return run_block(config, block, x, bias, context=context, dropout=own, residual_dropout=own)[0]
+
+    return _through(packed.temporal, x, run)
 
 
 def _depth_stack(config: DepthformerConfig, packed: Packed, x: jax.Array, dropout: Dropout | None) -> jax.Array:
-    for index, block in enumerate(_layers(packed.depth)):
-        own = _child(dropout, 1000 + index)
-        x, _ = run_block(config, block, x, packed.depth_bias, dropout=own)
-    return x
+    def run(x: jax.Array, block: Block, index: Index) -> jax.Array:
+        return run_block(config, block, x, packed.depth_bias, dropout=_child(dropout, 1000 + index))[0]
 
-
-def _layers(blocks: Blocks) -> tuple[Block, ...]:
-    assert not isinstance(blocks, Block), "this pass unrolls its layers: pack with stacked=False"
-    return blocks
+    return _through(packed.depth, x, run)
 
 
 def project(packed: Packed, hidden: jax.Array) -> jax.Array:

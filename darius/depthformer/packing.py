@@ -6,8 +6,9 @@ original names. The decoder packs once, on the host, tensor by tensor, so that a
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -43,8 +44,28 @@ class Block(NamedTuple):
     down: jax.Array  # [M, D]
 
 
-Blocks: TypeAlias = "tuple[Block, ...] | Block"
-"""Layers: a tuple to unroll, or one stacked block to scan over."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Stack:
+    """Layers to scan over whose blocks are made inside the scan, one at a time: for training, where memory counts.
+
+    Attributes:
+      leaves: any tree of arrays with a leading axis of layers.
+      block: makes a layer's block of its slice of the leaves.
+    """
+
+    leaves: Any
+    block: Callable[[Any], Block]
+
+    def __len__(self) -> int:
+        return len(jax.tree.leaves(self.leaves)[0])
+
+    def __iter__(self) -> Iterator[Block]:
+        for index in range(len(self)):
+            yield self.block(jax.tree.map(lambda leaf: leaf[index], self.leaves))
+
+
+Blocks: TypeAlias = "tuple[Block, ...] | Block | Stack"
+"""Layers: a tuple to unroll, or stacked, to scan over."""
 
 
 class Packed(NamedTuple):
@@ -102,6 +123,15 @@ def pack(
         decoder_norm=reader.cast(weights.DECODER_NORM),
         projection=projection.astype(projection_dtype),
     )
+
+
+def layer_block(params: Mapping[str, Any], dtype: DTypeLike, layer: str, attention: str, *, cross: bool) -> Block:
+    """One layer's parameters, fused and cast; they may be traced.
+
+    Args:
+      layer: what the names of its parameters begin with; attention: what its self-attention is called.
+    """
+    return _Reader(params, dtype, jnp).block(layer, attention, cross=cross)
 
 
 class _Reader:
