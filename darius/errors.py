@@ -70,6 +70,12 @@ class BadAudio(DariusError):
     exit_code, http_status, code = 5, 400, "bad_audio"
 
 
+class BadDataset(DariusError):
+    """A dataset for finetuning is damaged, incomplete, or not one."""
+
+    exit_code, http_status, code = 5, 422, "bad_dataset"
+
+
 class Busy(DariusError):
     """All capacity is taken; try again later."""
 
