@@ -60,8 +60,10 @@ class Stack:
         return len(jax.tree.leaves(self.leaves)[0])
 
     def __iter__(self) -> Iterator[Block]:
-        for index in range(len(self)):
-            yield self.block(jax.tree.map(lambda leaf: leaf[index], self.leaves))
+        return (self._one(index) for index in range(len(self)))
+
+    def _one(self, index: int) -> Block:
+        return self.block(jax.tree.map(lambda leaf: leaf[index], self.leaves))
 
 
 Blocks: TypeAlias = "tuple[Block, ...] | Block | Stack"
