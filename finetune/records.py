@@ -226,5 +226,5 @@ def _masked_crc(data: bytes) -> int:
             "Finetuning is not installed: the package google-crc32c is missing.",
             "Run `pip install 'darius[finetune]'`.",
         ) from None
-    crc = google_crc32c.value(data)
+    crc = int(google_crc32c.value(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
