@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from darius.errors import DariusError
-from darius_cli.commands import analyze, bench, doctor, generate, models
+from darius_cli.commands import analyze, bench, doctor, generate, models, serve
 
 INTERRUPTED = 130
 
@@ -66,6 +66,7 @@ app.command("generate-file", hidden=True)(generate.generate)
 app.command("analyze", short_help="Tell a loop's tempo, bars, level.")(analyze.analyze)
 app.command("doctor", short_help="Say what this machine can run.")(doctor.doctor)
 app.command("bench", short_help="Measure how fast a model plays here.")(bench.bench)
+app.command("serve", short_help="Serve jams and continuations over HTTP.")(serve.serve)
 app.add_typer(models.app, name="models")
 
 

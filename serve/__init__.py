@@ -1,1 +1,4 @@
-"""`darius serve`: the Quart application on Hypercorn. Arrives with the server; nothing is here yet."""
+"""`darius serve`: the Quart application on Hypercorn. Knows the wire, clients and processes; not how music is made.
+
+Start reading at `app.create_app` and `backend.Backend`; `settings` says what can be set, `errors` what can go wrong.
+"""

@@ -1,0 +1,107 @@
+"""What all routes share: settings, the device's conductor, models, sessions, progress, metrics, and threads to work in.
+
+One `Backend` an app, found with `backend()` inside a request. Knows no route.
+
+Rules for routes: what needs the device goes through `on_device` or `conductor.advance`; what takes more than a
+millisecond (decoding, resampling, base64, JSON of a megabyte) goes through `in_thread`; the event loop does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar, cast
+
+from quart import current_app
+
+from darius.batching import Conductor
+from serve.errors import Refused
+from serve.models import Models
+from serve.settings import Settings
+
+T = TypeVar("T")
+THREADS = 4
+
+
+class Sessions(Protocol):
+    """What the rest of the server needs of the live jams; `serve.sessions.Sessions` is the real one."""
+
+    @property
+    def active(self) -> int:
+        """Jams that take a slot now, over HTTP and WebSocket."""
+        ...
+
+    async def stop_all(self) -> list[str]:
+        """Ends all jams at once; their ids. Polls in flight end, sockets close."""
+        ...
+
+    async def close(self) -> None:
+        """At the end of the server: `stop_all`, and the background tasks end."""
+        ...
+
+
+class Backend:
+    """The server's parts and its life.
+
+    Attributes:
+      settings: as given.
+      conductor: owns the device's thread; all model work goes through it.
+      models: which model plays.
+      sessions: live jams (set by `create_app`; None in a build without them).
+      started: time.monotonic() at the start.
+      closing: the server shuts down; new work is refused.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started = time.monotonic()
+        self.closing = False
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="darius-work")
+        self.conductor = Conductor()
+        self.models = Models(settings, self.conductor)
+        self.sessions: Sessions | None = None
+
+    @property
+    def active_jams(self) -> int:
+        """Live jams, over HTTP and WebSocket."""
+        return 0 if self.sessions is None else self.sessions.active
+
+    @property
+    def capacity(self) -> int:
+        """How many jams may live at once: `--max-sessions`, or what the device was measured to carry (at least 1)."""
+        return self.settings.max_sessions or self.models.measured_capacity
+
+    async def start(self) -> None:
+        """Begins to load the model; does not wait for it."""
+        self.models.start()
+
+    async def close(self) -> None:
+        """Ends jams, loading and the device's thread."""
+        self.closing = True
+        if self.sessions is not None:
+            await self.sessions.close()
+        self.models.close()
+        await asyncio.to_thread(self.conductor.close, 2.0)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def refuse_when_closing(self) -> None:
+        """Raises Refused (503) once the server shuts down."""
+        if self.closing:
+            raise Refused("The server is shutting down.", "Try again in a moment.", status=503, code="shutting_down")
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Does work that needs no device in one of a few threads."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: context.run(work))
+
+    async def on_device(self, work: Callable[[], T], *, deadline: float | None = None) -> T:
+        """Does other work for the device on its thread, between chunks; see `Conductor.run`."""
+        return await asyncio.wrap_future(self.conductor.run(work, deadline=deadline))
+
+
+def backend() -> Backend:
+    """The backend of the app that serves this request."""
+    return cast(Backend, current_app.extensions["darius"])
