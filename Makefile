@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench clean docker-check constraints
 .DEFAULT_GOAL := demo
 
 # uv is many times faster than pip: the system's if there is one, else one of our own inside .venv.
@@ -34,6 +34,18 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/darius bench
+
+# The Dockerfiles' install lines, commands and health checks, run without a container engine; gigabytes of wheels.
+docker-check: $(STAMP)
+	$(BIN)/hadolint Dockerfile.*
+	$(BIN)/python docker/check.py --uv "$$(command -v uv || echo $(BIN)/uv)"
+
+# What the images install, at the versions of the environment that the tests ran in.
+constraints: $(STAMP)
+	@mkdir -p out
+	UV="$$(command -v uv || echo $(BIN)/uv)"; $$UV pip freeze --python $(BIN)/python | grep -v '^-e' >out/frozen.txt; \
+	$$UV pip compile --quiet pyproject.toml --extra cuda --extra cuda13 --extra convert --extra finetune \
+	  --constraint out/frozen.txt --python-version 3.11 --no-header --no-annotate --output-file docker/constraints.txt
 
 clean:
 	rm -rf $(VENV) out dist build
