@@ -17,8 +17,9 @@ from darius._version import __version__
 if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
     from darius.continuation import Continuation, ContinuationOptions
+    from darius.engine import Model
     from darius.errors import DariusError
-    from darius.model import Model, load
+    from darius.model import load
 
 __all__ = ["Continuation", "ContinuationOptions", "DariusError", "Model", "Waveform", "__version__", "load"]
 
@@ -26,7 +27,7 @@ _HOMES = {
     "Continuation": "darius.continuation",
     "ContinuationOptions": "darius.continuation",
     "DariusError": "darius.errors",
-    "Model": "darius.model",
+    "Model": "darius.engine",
     "Waveform": "darius.audio.waveform",
     "load": "darius.model",
 }

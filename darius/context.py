@@ -17,7 +17,7 @@ from darius.errors import BadAudio
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
-    from darius.model import Engine
+    from darius.engine import Engine
 
 MOST_SECONDS = 60
 """Of a longer loop, the last whole bars within this time are heard."""
@@ -85,23 +85,22 @@ def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fracti
     tiled = np.take(loop.samples, np.arange(first, last), axis=0, mode="wrap")
     heard = resample(tiled, loop.rate, model_rate)
     stop = round((place - first) * model_rate / loop.rate)
-    codes = codec.encode(heard[None, stop - window : stop + after], levels=engine.layout.codec_levels)
+    codes = codec.encode(heard[None, stop - window : stop + after], levels=engine.levels)
     return np.asarray(codes, np.int32)[0, lead : lead + frames]
 
 
 def played_sound(engine: Engine, codes: Codes) -> Waveform:
     """How codes [frames, levels] sound, but for their last moments: made in chunks, as they were while they played."""
     state, heard = engine.codec.start(1), []
-    chunk = engine.layout.chunk_frames
-    for start in range(0, len(codes), chunk):
-        samples, state = engine.codec.step(state, codes[None, start : start + chunk])
+    for start in range(0, len(codes), engine.chunk_frames):
+        samples, state = engine.codec.step(state, codes[None, start : start + engine.chunk_frames])
         heard.append(np.asarray(samples, np.float32)[0])
     return Waveform(np.concatenate(heard), engine.codec.sample_rate)
 
 
 def silence_codes(engine: Engine) -> Codes:
     """A context of silence, int32 [memory_frames, levels]."""
-    codec, layout = engine.codec, engine.layout
+    codec = engine.codec
     lead = codec.history_frames
     samples = np.zeros((1, (lead + engine.memory_frames) * codec.frame_samples, codec.channels), np.float32)
-    return np.asarray(codec.encode(samples, levels=layout.codec_levels), np.int32)[0, lead:]
+    return np.asarray(codec.encode(samples, levels=engine.levels), np.int32)[0, lead:]

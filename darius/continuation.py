@@ -29,7 +29,7 @@ from darius.tokens import Codes
 
 if TYPE_CHECKING:
     from darius.audio.tempo import TempoEstimate
-    from darius.model import Model
+    from darius.engine import Model
 
 Progress = Callable[[str, float], None]
 """Called with a stage ("listening", "playing", "finishing") and how much of it is done, 0 to 1."""
@@ -248,9 +248,9 @@ def _plan(model: Model, loop: Waveform, tempo: TempoEstimate, options: Continuat
     whole = _whole_bars(loop.stereo(), length)
 
     grid = options.timing == "grid" or (options.timing == "auto" and model.prefers_frame_grid)
-    stretch = stretch_of(tempo.used_bars, bar_seconds, model.layout.frame_rate, grid=grid)
+    stretch = stretch_of(tempo.used_bars, bar_seconds, model.frame_rate, grid=grid)
     rate = options.sample_rate or loop.rate
-    frame_seconds = Fraction(1, model.layout.frame_rate)
+    frame_seconds = Fraction(1, model.frame_rate)
     return _Plan(
         bpm=bpm,
         loop=whole,
@@ -287,7 +287,7 @@ def _play(
     model: Model, context: Codes, knobs: session.Knobs, seeds: Sequence[int], frames: int, report: Progress
 ) -> tuple[list[NDArray[np.float32]], list[Codes]]:
     """`frames` frames for each seed: samples float32 [frames * frame_samples, 2] and codes [frames, levels] each."""
-    streams = session.gather([session.start(model, context, seed) for seed in seeds])
+    streams = session.gather([session.start(model, context, seed, knobs) for seed in seeds])
     chunks = -(-frames // model.chunk_frames)
     audio, codes = [], []
     for i in range(chunks):

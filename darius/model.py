@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from darius import hub
 from darius.devices import find_device, keep_compiled_programs, memory_errors
+from darius.engine import Engine as Engine
+from darius.engine import Model as Model
 from darius.errors import BadCheckpoint, InvalidOption
 from darius.hub.cache import checkpoints_folder
-from darius.tokens import TokenLayout
+from darius.v1 import V1Engine
 
 if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
     from darius.codec.codec import Codec
     from darius.continuation import Continuation, Progress
     from darius.depthformer.config import DepthformerConfig
-    from darius.depthformer.decode import Decoder, DType
+    from darius.depthformer.decode import DType
     from darius.style.interface import StyleModel
     from darius.style.mix import StyleRequest
     from darius.style.steering import Assets
@@ -37,36 +39,8 @@ PACKAGE_CONFIG, LANGUAGE_MODEL, CODEC, STYLE = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Engine:
-    """Tokens in, sound out: a language model and the codec whose codes it speaks.
-
-    Attributes:
-      prefix_frames: frames of the context that each chunk begins with again, as known codes. 0 is the original's way;
-        a small model finds its place in a loop far better with a few frames of its own past.
-    """
-
-    decoder: Decoder
-    codec: Codec
-    prefix_frames: int = 0
-
-    @property
-    def layout(self) -> TokenLayout:
-        return self.decoder.config.layout
-
-    @property
-    def chunk_frames(self) -> int:
-        """New frames in a chunk."""
-        return self.layout.chunk_frames - self.prefix_frames
-
-    @property
-    def memory_frames(self) -> int:
-        """Frames of the past that a chunk depends on."""
-        return self.layout.context_frames + self.prefix_frames
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Model(Engine):
-    """A whole model.
+class Company:
+    """What makes an engine a whole `Model`.
 
     Attributes:
       name: as it was asked for.
@@ -83,7 +57,7 @@ class Model(Engine):
     step: int | None = None
 
     def continue_loop(
-        self,
+        self: Model,
         loop: str | Path | Waveform,
         *,
         style: str | list[str] | StyleRequest | None = None,
@@ -118,6 +92,11 @@ class Model(Engine):
         wanted.check()
         tempo = find_tempo(waveform, path=path, beats_per_bar=wanted.beats_per_bar, bpm=wanted.bpm)
         return continue_loop(self, waveform, wanted, tempo=tempo, progress=progress)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class V1Model(V1Engine, Company):
+    """A whole model of Magenta RealTime v1's kind: base, large, tiny, or a finetune of one of them."""
 
 
 def load(
@@ -178,7 +157,7 @@ def random_engine(size: str, *, device: str = "auto", dtype: str = "auto", keep_
         with jax.default_device(jax.devices("cpu")[0]):
             params = weights.initialise(config, jax.random.key(0))
             codec_params = codec_weights.initialise(codec_config, jax.random.key(1))
-        return Engine(
+        return V1Engine(
             decoder=Decoder(config, params, dtype=numbers, device=place),
             codec=Codec(codec_config, codec_params, dtype=numbers, device=place),
         )
@@ -205,7 +184,7 @@ def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None)
     facts = safetensors_io.metadata(file)
     config = DepthformerConfig.from_dict(facts["config"])
     params = compact.unpack(config, safetensors_io.load(file))
-    return Model(
+    return V1Model(
         name=resolved.name,
         decoder=Decoder(config, params, dtype=dtype, device=device),
         step=facts.get("step"),
@@ -266,7 +245,7 @@ def _load_checkpoint(
             f"'{resolved.name}' has the sizes of no model that Darius knows (width {config.embed_dim}).",
             "It must be Magenta RealTime v1 base or large, tiny, or a finetune of one of them.",
         )
-    return Model(
+    return V1Model(
         name=resolved.name,
         decoder=Decoder(config, read.params, dtype=dtype, device=device),
         step=resolved.step if resolved.step is not None else read.step,

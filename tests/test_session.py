@@ -10,6 +10,7 @@ import pytest
 
 from darius import session
 from darius.tokens import Codes
+from darius.v1 import controls
 
 if TYPE_CHECKING:
     from darius.model import Model
@@ -78,13 +79,11 @@ def test_a_chunk_begins_with_frames_of_its_own_past_that_are_not_played_again(ti
     rows = tiny.layout.encoder_rows([context[:250]], [KNOBS.style])
     stream = session.start(tiny, context, 3)
     _, played, _ = session.advance(tiny, stream, [KNOBS], frames=FRAMES)
-    wanted = tiny.decoder.decode_chunk(
-        rows, session.controls(stream, [KNOBS]), frames=8 + FRAMES, prefix=context[None, 250:]
-    )
+    wanted = tiny.decoder.decode_chunk(rows, controls(stream, [KNOBS]), frames=8 + FRAMES, prefix=context[None, 250:])
     assert tiny.prefix_frames == 8
     assert np.array_equal(np.asarray(wanted)[:, :8], context[None, 250:])
     assert np.array_equal(played, np.asarray(wanted)[:, 8:])
-    free = tiny.decoder.decode_chunk(rows, session.controls(stream, [KNOBS]), frames=8 + FRAMES)
+    free = tiny.decoder.decode_chunk(rows, controls(stream, [KNOBS]), frames=8 + FRAMES)
     assert not np.array_equal(np.asarray(free)[:, 8:], played)
 
 

@@ -25,7 +25,7 @@ from darius.errors import Busy, InvalidOption
 from darius.session import Knobs, Streams
 
 if TYPE_CHECKING:
-    from darius.model import Engine
+    from darius.engine import Engine
 
 T = TypeVar("T")
 
@@ -171,7 +171,7 @@ class Conductor:
         """
         engine = self._some(engine)
         frames = self._frames or engine.chunk_frames
-        chunk = frames / engine.layout.frame_rate
+        chunk = frames / engine.frame_rate
 
         def measure() -> Capacity:
             seconds: dict[int, float] = {}

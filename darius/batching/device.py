@@ -17,7 +17,7 @@ from darius.errors import OutOfMemory
 from darius.session import Knobs
 
 if TYPE_CHECKING:
-    from darius.model import Engine
+    from darius.engine import Engine
 
 
 class Device:
@@ -57,7 +57,7 @@ class Device:
 
     def time(self, engine: Engine, frames: int, knobs: Sequence[Knobs], size: int) -> float:
         """Seconds of a call in a bucket of `size`, compiled before; the longest over the settings."""
-        silent = session.start(engine, np.zeros((0, engine.layout.codec_levels), np.int32), 0)
+        silent = session.start(engine, np.zeros((0, engine.levels), np.int32), 0)
         longest = 0.0
         for setting in knobs:
             for repeat in range(2):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from darius.model import Engine
+    from darius.engine import Engine
 
 _NEWEST = 0.2
 """Weight of the newest call in what is typical."""

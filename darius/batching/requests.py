@@ -15,7 +15,7 @@ from darius.session import Knobs, Streams
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
-    from darius.model import Engine
+    from darius.engine import Engine
 
 
 class Advance(NamedTuple):

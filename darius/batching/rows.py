@@ -36,9 +36,11 @@ class Rows:
         rows = [*streams, *[streams[-1]] * (size - len(streams))]
         if size == 1:
             return rows[0]
+        codec, memory = self._join(tuple((row.codec, row.memory) for row in rows))
         return Streams(
             context=np.concatenate([row.context for row in rows]),
-            codec=self._join(tuple(row.codec for row in rows)),
+            codec=codec,
+            memory=memory,
             chunk=np.concatenate([row.chunk for row in rows]),
             seed=np.concatenate([row.seed for row in rows]),
         )
@@ -47,13 +49,14 @@ class Rows:
         """The first `count` rows, each as a value of one row."""
         if len(streams) == 1:
             return [streams]
-        states = self._part(streams.codec)
+        states = self._part((streams.codec, streams.memory))
         return [
             dataclasses.replace(
                 streams,
                 # A copy: a view would keep the whole bucket's context alive for as long as any of its streams.
                 context=streams.context[i : i + 1].copy(),
-                codec=states[i],
+                codec=states[i][0],
+                memory=states[i][1],
                 chunk=streams.chunk[i : i + 1],
                 seed=streams.seed[i : i + 1],
             )

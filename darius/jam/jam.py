@@ -7,7 +7,6 @@ chunk. What needs the device by itself (`start`, `settle`) is marked; the rest i
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import numpy as np
 
 from darius import session
 from darius.audio.waveform import Samples, Waveform
-from darius.context import loop_codes, played_sound, silence_codes, stretch_of, whole_bars
+from darius.context import loop_codes, played_sound, stretch_of, whole_bars
 from darius.errors import InvalidOption
 from darius.jam import levels
 from darius.jam.glide import Glide
@@ -28,7 +27,7 @@ from darius.tokens import Codes
 
 if TYPE_CHECKING:
     from darius.batching import Advance
-    from darius.model import Model
+    from darius.engine import Model
     from darius.style.steering import Assets
 
 
@@ -103,15 +102,15 @@ class Jam:
           BadAudio: nothing is in the loop.
           InvalidOption: a weight is out of range.
         """
-        request = style or StyleRequest()
+        request, dials = style or StyleRequest(), dials or Dials()
         assets = assets or model.assets
         reference, stretch, embedding = None, Fraction(1), None
         if loop is None:
-            context = silence_codes(model)
+            context = model.nothing()
         else:
             bars, count = whole_bars(loop, settings.seconds_per_bar)
             grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
-            stretch = stretch_of(count, settings.seconds_per_bar, model.layout.frame_rate, grid=grid)
+            stretch = stretch_of(count, settings.seconds_per_bar, model.frame_rate, grid=grid)
             context = loop_codes(model, bars, stretch=stretch, end=Fraction(0))
             embedding = model.style.embed_audio(bars)
             reference = bars.cut(0, round(Fraction(len(bars), count)))
@@ -119,13 +118,13 @@ class Jam:
         return cls(
             model,
             settings,
-            streams=session.start(model, context, seed),
+            streams=session.start(model, context, seed, _knobs(model, target, dials)),
             style=Glide(source=target, target=target),
             request=request,
             reference=reference,
             loop_embedding=embedding,
             stretch=stretch,
-            dials=dials or Dials(),
+            dials=dials,
             assets=assets,
         )
 
@@ -148,13 +147,7 @@ class Jam:
     def call(self) -> tuple[session.Streams, session.Knobs]:
         """What the device is to advance next."""
         # Where the coming chunk ends: a new style is heard from the first chunk on.
-        style = self._style.at(self.frames_made + self.model.chunk_frames)
-        return self._streams, session.Knobs(
-            style=None if style is None else self.model.style.tokenize(style),
-            guidance=self.dials.guidance,
-            temperature=self.dials.temperature,
-            top_k=self.dials.top_k,
-        )
+        return self._streams, self._knobs(self._style.at(self.frames_made + self.model.chunk_frames))
 
     def feed(self, made: Advance) -> None:
         """Takes in what the device made of the last `call`."""
@@ -267,6 +260,9 @@ class Jam:
 
     # Within.
 
+    def _knobs(self, style: Embedding | None) -> session.Knobs:
+        return _knobs(self.model, style, self.dials)
+
     def _resample(self) -> None:
         made, self._made = self._made, []
         self._sound = np.concatenate([self._sound, *(self._resampler.push(samples) for samples in made)])
@@ -293,14 +289,14 @@ class Jam:
 
     def _now(self) -> Fraction:
         """Seconds of music made."""
-        return Fraction(self.frames_made, self.model.layout.frame_rate) / self.stretch
+        return Fraction(self.frames_made, self.model.frame_rate) / self.stretch
 
     def _restyle(self, request: StyleRequest, current_mix: bool, ramp: float, assets: Assets) -> None:
         loop = self._loop_embedding
         if current_mix and request.loop_weight > 0:
             loop = self.model.style.embed_audio(played_sound(self.model, self._played))
         target = style_vector(request, self.model.style, loop=loop, assets=assets)
-        frames = ramp * self.model.layout.frame_rate * float(self.stretch)
+        frames = ramp * self.model.frame_rate * float(self.stretch)
         self._request, self._assets = request, assets
         self._style = self._style.to(target, now=self.frames_made, frames=frames)
 
@@ -312,12 +308,20 @@ class Jam:
         self._restyle(self._request, False, self.settings.style_ramp_seconds, self._assets)
 
     def _splice(self, anchor: Waveform) -> None:
-        layout = self.model.layout
         seconds = Fraction(len(anchor), anchor.rate) * self.stretch
-        frames = min(round(seconds * layout.frame_rate), layout.context_frames)
+        frames = min(round(seconds * self.model.frame_rate), self.model.context_frames)
         codes = loop_codes(self.model, anchor, stretch=self.stretch, end=self._now())
         self._hear(np.concatenate([self._played[:-frames], codes[-frames:]]))
 
     def _hear(self, context: Codes) -> None:
         """The next call goes on from this context; what sounds already goes on sounding."""
-        self._streams = dataclasses.replace(self._streams, context=context[None])
+        self._streams = self.model.hear(self._streams, context, self._knobs(self._style.at(self.frames_made)))
+
+
+def _knobs(model: Model, style: Embedding | None, dials: Dials) -> session.Knobs:
+    return session.Knobs(
+        style=None if style is None else model.style.tokenize(style),
+        guidance=dials.guidance,
+        temperature=dials.temperature,
+        top_k=dials.top_k,
+    )

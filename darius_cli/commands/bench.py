@@ -43,14 +43,14 @@ def bench(
         engine = random_engine(model, device=device, dtype=dtype) if random else load(model, device=device, dtype=dtype)
         report("weights", 1.0)
         speeds = benchmark.measure(engine, sizes, chunks=chunks, guidance=guidance, report=report)
-    platform = engine.decoder.device
+    platform = engine.device
     result = {
         "model": model,
         "random": random,
         "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
-        "dtype": engine.decoder.plan.dtype,
+        "dtype": engine.dtype,
         "guidance": guidance,
-        "chunk_seconds": engine.chunk_frames / engine.layout.frame_rate,
+        "chunk_seconds": engine.chunk_frames / engine.frame_rate,
         "chunks": chunks,
         "results": [dataclasses.asdict(speed) for speed in speeds],
     }

@@ -13,7 +13,7 @@ from darius_cli.commands import analyze
 
 if TYPE_CHECKING:
     from darius.continuation import Continuation, ContinuationOptions
-    from darius.model import Model
+    from darius.engine import Model
 
 STAGES = {"loading": "Loading", "listening": "Listening", "playing": "Playing", "finishing": "Finishing"}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from darius.depthformer.sampling import Controls
 from darius.tokens import TokenLayout
+from darius.v1 import ChunkPlayer
 
 LAYOUT = TokenLayout(codebook_size=8, codec_levels=2, context_levels=1, context_frames=4, chunk_frames=2, frame_rate=1)
 """A chunk is 2 frames of a second each, as long as a chunk of the real models."""
@@ -32,7 +33,7 @@ class Clock:
         return self.now
 
 
-class StandIn:
+class StandIn(ChunkPlayer):
     """An `Engine` by shape. `calls` holds the seeds of each device call, in order.
 
     Args:
@@ -41,7 +42,7 @@ class StandIn:
 
     def __init__(self, clock: Clock | None = None, seconds: Callable[[int], float] = lambda rows: 0.0) -> None:
         self.layout, self.decoder, self.codec = LAYOUT, self, self
-        self.prefix_frames, self.chunk_frames, self.memory_frames = 0, LAYOUT.chunk_frames, LAYOUT.context_frames
+        self.prefix_frames = 0
         self.clock, self.seconds = clock, seconds
         self.calls: list[list[int]] = []
         self.history_frames, self.lookahead_frames = 1, 0

@@ -16,7 +16,7 @@ from darius.codec.config import CodecConfig
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.decode import Decoder
-from darius.model import Model
+from darius.model import V1Model
 from darius.style import tiny
 from darius.style.steering import Assets
 from darius.tokens import TokenLayout
@@ -52,7 +52,7 @@ CODEC = CodecConfig(
 )
 
 
-def small_model(**parts) -> Model:
+def small_model(**parts) -> V1Model:
     """The model; `parts` replace its own (prefers_frame_grid=True, assets=...)."""
     whole = {
         "name": "small",
@@ -61,4 +61,4 @@ def small_model(**parts) -> Model:
         "style": tiny.load(STYLE),
         "assets": Assets(),
     }
-    return Model(**(whole | parts))
+    return V1Model(**(whole | parts))
