@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: demo test lint bench clean docker-check constraints
+.PHONY: demo test lint bench clean docker-check constraints release
 .DEFAULT_GOAL := demo
 
 # uv is many times faster than pip: the system's if there is one, else one of our own inside .venv.
@@ -39,6 +39,10 @@ bench: $(STAMP)
 docker-check: $(STAMP)
 	$(BIN)/hadolint Dockerfile.*
 	$(BIN)/python docker/check.py --uv "$$(command -v uv || echo $(BIN)/uv)"
+
+# Wheel and source archive, each installed alone in a new environment and used there.
+release: $(STAMP)
+	$(BIN)/python tools/check_release.py --uv "$$(command -v uv || echo $(BIN)/uv)"
 
 # What the images install, at the versions of the environment that the tests ran in.
 constraints: $(STAMP)

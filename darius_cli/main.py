@@ -46,9 +46,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from darius import __version__
+        from darius._version import __version__, commit
 
-        typer.echo(f"darius {__version__}")
+        typer.echo(f"darius {__version__}" + (f" ({commit()})" if commit() else ""))
         raise typer.Exit
 
 
