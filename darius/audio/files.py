@@ -6,6 +6,7 @@ Knows file formats by suffix; the WAV format itself is in `riff`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import secrets
@@ -30,6 +31,7 @@ LOUDEST = 100.0
 """A float file beyond this (+40 dBFS) holds something else than audio."""
 
 _BLOCK = 1 << 16
+_EXPORT = "Export it again from the program that made it."
 _SUBTYPES = {".wav": "FLOAT", ".flac": "PCM_24", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
 SUFFIXES = tuple(_SUBTYPES)
 _FORMATS = {".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
@@ -47,9 +49,46 @@ def load(path: StrPath, *, max_seconds: float = MAX_SECONDS) -> Waveform:
         longer than `max_seconds` (judged by its header, before anything is read), or holds NaN or infinity.
     """
     path = Path(path)
-    _check_readable(path)
     samples, rate = _read(path, max_seconds)
     _check_samples(path.name, samples, rate)
+    return Waveform(samples, rate)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Header:
+    """What an audio file says of itself; `frames` are samples per channel."""
+
+    rate: int
+    channels: int
+    frames: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.frames / self.rate
+
+
+def header(path: StrPath, *, max_seconds: float = MAX_SECONDS) -> Header:
+    """Rate, channels and length of a file, without its samples. Raises BadAudio as `load` does of a header."""
+    with _opened(Path(path), max_seconds) as sound:
+        return Header(rate=int(sound.samplerate), channels=int(sound.channels), frames=int(sound.frames))
+
+
+def load_part(path: StrPath, start: int, frames: int) -> Waveform:
+    """Samples `start` to `start + frames` of a file of any length, at its own rate and channels.
+
+    Raises:
+      BadAudio: as `load`; or the file ends before that. Silence is no error here.
+    """
+    path = Path(path)
+    with _opened(path, float("inf")) as sound:
+        rate = int(sound.samplerate)
+        start = sound.seek(min(start, sound.frames))
+        samples = _read_blocks(sound, frames)
+    if len(samples) < frames:
+        end = (start + len(samples)) / rate
+        raise BadAudio(f"'{path.name}' is damaged: it ends after {_spoken(end)}, before its header says.", _EXPORT)
+    _check_numbers(path.name, samples)
     return Waveform(samples, rate)
 
 
@@ -72,13 +111,21 @@ def _check_readable(path: Path) -> None:
 
 
 def _read(path: Path, max_seconds: float) -> tuple[Samples, int]:
+    with _opened(path, max_seconds) as sound:
+        return _read_blocks(sound, int(max_seconds * sound.samplerate)), int(sound.samplerate)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, max_seconds: float) -> Iterator[Any]:
+    """The file open for reading, its header checked: a soundfile.SoundFile."""
     import soundfile
 
+    _check_readable(path)
     try:
         # By descriptor: a name such as "loop.raw" would make soundfile ask for a format.
         with path.open("rb") as handle, soundfile.SoundFile(handle.fileno(), closefd=False) as sound:
             _check_header(path.name, sound, max_seconds)
-            return _read_blocks(sound, int(max_seconds * sound.samplerate)), int(sound.samplerate)
+            yield sound
     except soundfile.SoundFileError as error:
         raise BadAudio(
             f"'{path.name}' is not an audio file that Darius can read, or it is damaged.",
@@ -126,15 +173,20 @@ def _check_samples(name: str, samples: Samples, rate: int) -> None:
             f"'{name}' is only {1000 * len(samples) / rate:.3g} ms long.",
             "Use a loop of at least one beat; one to eight bars are best.",
         )
-    if not np.isfinite(samples).all():
-        raise BadAudio(f"'{name}' holds NaN or infinite samples.", "Export it again from the program that made it.")
-    peak = float(np.abs(samples).max())
-    if peak < SILENCE:
+    if _check_numbers(name, samples) < SILENCE:
         raise BadAudio(f"'{name}' is silent.", "Use a loop with sound in it.")
+
+
+def _check_numbers(name: str, samples: Samples) -> float:
+    """The largest of the samples."""
+    if not np.isfinite(samples).all():
+        raise BadAudio(f"'{name}' holds NaN or infinite samples.", _EXPORT)
+    peak = float(np.abs(samples).max(initial=0.0))
     if peak > LOUDEST:
         raise BadAudio(
             f"'{name}' has samples as large as {peak:.3g} where full scale is 1.", "Normalise it, or export it again."
         )
+    return peak
 
 
 def check_output(path: StrPath, *, overwrite: bool = False, suffixes: Sequence[str] = SUFFIXES) -> Path:
