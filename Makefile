@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: demo test lint bench clean docker-check constraints release
+.PHONY: demo test lint bench clean docker-check constraints release docs
 .DEFAULT_GOAL := demo
 
 # uv is many times faster than pip: the system's if there is one, else one of our own inside .venv.
@@ -39,6 +39,11 @@ bench: $(STAMP)
 docker-check: $(STAMP)
 	$(BIN)/hadolint Dockerfile.*
 	$(BIN)/python docker/check.py --uv "$$(command -v uv || echo $(BIN)/uv)"
+
+# Reference pages made anew, then the site in out/site, every link checked.
+docs: $(STAMP)
+	$(BIN)/python tools/reference.py
+	$(BIN)/mkdocs build --strict --quiet --site-dir out/site
 
 # Wheel and source archive, each installed alone in a new environment and used there.
 release: $(STAMP)
