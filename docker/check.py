@@ -78,7 +78,7 @@ def run_install(command: str, scratch: Path, *, uv: str, foreign: str | None) ->
     words = [word for word in words if word != "--no-cache"]  # the same wheels serve four files
     if foreign:
         words += ["--target", str(scratch), "--python-platform", foreign, "--python-version", "3.11"]
-        words += ["--only-binary", ":all:", "--no-binary", "darius"]
+        words += ["--only-binary", ":all:", "--no-binary", "darius", "--no-binary", "promise"]
     done = subprocess.run(
         words, cwd=ROOT, env=os.environ | {"VIRTUAL_ENV": str(scratch)}, capture_output=True, text=True, check=False
     )

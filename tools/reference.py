@@ -43,8 +43,8 @@ def http_page() -> str:
     """Every endpoint with its fields and replies."""
     document = asyncio.run(_openapi())
     parts = [
-        "# HTTP\n\nMade from the server's OpenAPI document (`/openapi.json`) by `make docs`; do not edit. The WebSocket",
-        "has [a page of its own](../websocket.md).\n",
+        "# HTTP\n\nMade from the server's OpenAPI document (`/openapi.json`) by `make docs`; do not edit. The",
+        "WebSocket has [a page of its own](../websocket.md).\n",
     ]
     for path, operations in sorted(document["paths"].items()):
         for method in METHODS:
