@@ -1,6 +1,7 @@
 """Every command in the README and the guides exists, with the options that it is shown with.
 
-A fenced block marked `sh` is for any machine; a second word says what else it needs (docker, network, gpu, ...). Short ones run for real (`tests/docs/test_guides.py`).
+A fenced block marked `sh` is for any machine; a second word says what else it needs (docker, network, gpu, ...).
+`tests/docs/test_guides.py` runs the short ones for real.
 """
 
 from __future__ import annotations
