@@ -6,36 +6,29 @@ Knows names, devices and number types; knows no request. A model holds nothing t
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darius import hub
+from darius import hub, parts
 from darius.devices import find_device, keep_compiled_programs, memory_errors
 from darius.engine import Engine as Engine
 from darius.engine import Model as Model
-from darius.errors import BadCheckpoint, InvalidOption
+from darius.errors import InvalidOption
 from darius.hub.cache import checkpoints_folder
 from darius.v1 import V1Engine
 
 if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
-    from darius.codec.codec import Codec
     from darius.continuation import Continuation, Progress
-    from darius.depthformer.config import DepthformerConfig
     from darius.depthformer.decode import DType
+    from darius.parts import Parts
     from darius.style.interface import StyleModel
     from darius.style.mix import StyleRequest
     from darius.style.steering import Assets
 
 OnProgress = Callable[[str, float], None]
-PACKAGE_CONFIG, LANGUAGE_MODEL, CODEC, STYLE = (
-    "config.json",
-    "depthformer.safetensors",
-    "codec.safetensors",
-    "style.safetensors",
-)
+LANGUAGE_MODEL = "depthformer.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,36 +181,21 @@ def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None)
         name=resolved.name,
         decoder=Decoder(config, params, dtype=dtype, device=device),
         step=facts.get("step"),
-        **_package_parts(resolved.path, device, dtype),
+        **_around(parts.of_package(resolved.path), device, dtype),
         assets=_assets(resolved),
     )
 
 
-def _package_parts(folder: Path, device: Any, dtype: DType | None) -> dict[str, Any]:
-    """Codec, style and habits of a package folder."""
-    from darius.style import tiny
+def _around(found: Parts, device: Any, dtype: DType | None) -> dict[str, Any]:
+    """What a model has beside its language model."""
     from darius.style.cache import CachedStyle
 
-    settings = json.loads((folder / PACKAGE_CONFIG).read_text())
     return {
-        "codec": _load_codec(folder / CODEC, device, dtype),
-        "style": CachedStyle(tiny.load(folder / STYLE)),
-        "prefers_frame_grid": settings["timing"] == "grid",
-        "prefix_frames": settings["prefix_frames"],
+        "codec": found.load_codec(device, dtype),
+        "style": CachedStyle(found.style.load()),
+        "prefers_frame_grid": found.prefers_frame_grid,
+        "prefix_frames": found.prefix_frames,
     }
-
-
-def _load_codec(file: Path, device: Any, dtype: DType | None) -> Codec:
-    import numpy as np
-
-    from darius.checkpoints import safetensors_io
-    from darius.codec import weights
-    from darius.codec.codec import Codec
-    from darius.codec.config import CodecConfig
-
-    config = CodecConfig.from_dict(safetensors_io.metadata(file)["config"])
-    tensors = {name: np.asarray(value, np.float32) for name, value in safetensors_io.load(file).items()}
-    return Codec(config, weights.nest(tensors), dtype=dtype, device=device)
 
 
 def _load_checkpoint(
@@ -226,41 +204,18 @@ def _load_checkpoint(
     """A T5X folder, an archive of one, or a safetensors file of one, with the codec and style it was trained on."""
     from darius.checkpoints import convert
     from darius.depthformer import weights
-    from darius.depthformer.config import DepthformerConfig
     from darius.depthformer.decode import Decoder
-    from darius.style import musiccoca
-    from darius.style.cache import CachedStyle
 
     read = convert.load(resolved.path, cache_dir=checkpoints_folder(hub.cache_root()))
     config = weights.infer({name: array.shape for name, array in read.params.items()})
     weights.check(config, read.params)
-    parts: Mapping[str, Any]
-    if _sizes(config) == _sizes(DepthformerConfig.tiny()):
-        parts = _package_parts(hub.resolve("tiny").path, device, dtype)
-    elif _sizes(config) in (_sizes(DepthformerConfig.base()), _sizes(DepthformerConfig.large())):
-        folder = hub.v1_parts(offline=offline, on_progress=on_progress)
-        parts = {"codec": _load_codec(folder / CODEC, device, dtype), "style": CachedStyle(musiccoca.load(folder))}
-    else:
-        raise BadCheckpoint(
-            f"'{resolved.name}' has the sizes of no model that Darius knows (width {config.embed_dim}).",
-            "It must be Magenta RealTime v1 base or large, tiny, or a finetune of one of them.",
-        )
+    found = parts.of_config(config, resolved.name, offline=offline, on_progress=on_progress)
     return V1Model(
         name=resolved.name,
         decoder=Decoder(config, read.params, dtype=dtype, device=device),
         step=resolved.step if resolved.step is not None else read.step,
         assets=_assets(resolved),
-        **parts,
-    )
-
-
-def _sizes(config: DepthformerConfig) -> tuple[int, ...]:
-    return (
-        config.embed_dim,
-        config.num_encoder_layers,
-        config.num_temporal_layers,
-        config.num_depth_layers,
-        config.layout.codebook_size,
+        **_around(found, device, dtype),
     )
 
 
