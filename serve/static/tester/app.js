@@ -1,0 +1,295 @@
+// The page put together: what the hands do becomes messages, what the server says becomes sound, pictures and words.
+
+import { Display } from "./display.js";
+import { Jam } from "./jam.js";
+import { dressSlider, turn } from "./knobs.js";
+import { LoopPicker } from "./loop.js";
+import { ModelPanel } from "./models.js";
+import { Player } from "./player.js";
+import { recall, remember } from "./settings.js";
+import { StyleList } from "./styles.js";
+import { clock, Takes } from "./takes.js";
+import { themeButton } from "./theme.js";
+
+const UPDATE_AFTER = 150; // ms of rest after the last turn of a knob
+const LOOK_EVERY = 5_000; // ms between looks at the server
+const REMEMBERED = ["temperature", "topk", "guidance", "loop-weight", "glide", "volume", "bars-per-chunk"];
+
+const get = (id) => document.getElementById(id);
+const player = new Player();
+const jam = new Jam(player);
+const takes = new Takes(player, get("takes"), get("take-row"));
+const display = new Display(get, jam, player);
+const styles = new StyleList(get("styles"), get("style-row"), get("add-style"));
+const loops = new LoopPicker({
+  drop: get("drop"), file: get("file"), beats: get("built-in"), facts: get("loop-facts"), name: get("loop-name"),
+  detail: get("loop-detail"), canvas: get("loop-picture"), listen: get("listen"), bpm: get("bpm"),
+  beatsPerBar: get("beats-per-bar"), tap: get("tap"), half: get("half"), double: get("double"),
+});
+const models = new ModelPanel({
+  form: get("model-form"), size: get("size"), repo: get("repo"), revision: get("revision"), step: get("step"),
+  find: get("find"), found: get("checkpoints-note"), apply: get("apply"), note: get("model-note"),
+  steering: get("steering"), sliders: get("steering-sliders"), key: get("key"), assets: get("assets"),
+});
+let canPlay = false;
+let changed = new Set(); // names of knobs that were turned since the last update
+
+// What the hands set.
+
+const mode = () => document.querySelector("[name=mode]:checked").value;
+const number = (id) => Number(get(id).value);
+
+function dials() {
+  const rows = styles.value;
+  return {
+    styles: rows.map(([words]) => words).join(", "),
+    style_weights: rows.map(([, weight]) => weight.toFixed(2)).join(", "),
+    temperature: number("temperature"),
+    topk: number("topk"),
+    guidance_weight: number("guidance"),
+    style_ramp_seconds: number("glide"),
+    ...models.steering,
+    ...(mode() === "bar" && { loop_weight: number("loop-weight") }),
+  };
+}
+
+function startRequest() {
+  const seed = get("seed").value === "" ? {} : { seed: number("seed") };
+  if (mode() === "rt") {
+    const pace = get("asap").checked ? "asap" : "realtime";
+    return { mode: "rt", params: { ...dials(), ...seed, overlap: false, pace } };
+  }
+  const bars = { bpm: loops.bpm, beats_per_bar: loops.beatsPerBar, bars_per_chunk: number("bars-per-chunk"), target_sr: 48_000 };
+  return { mode: "bar", loop_audio_b64: loops.wire, params: { ...dials(), ...seed, ...bars, loudness_mode: "auto" } };
+}
+
+// Start, stop, record.
+
+async function startOrStop() {
+  if (jam.state !== "idle") return jam.stop();
+  hideFailure();
+  loops.quiet();
+  if (mode() === "bar" && !loops.loop) return fail("Choose a loop first: a file of yours, or one of those below.", get("file"));
+  if (mode() === "bar" && !(loops.bpm >= 20 && loops.bpm <= 400)) return fail("Give the loop's tempo, from 20 to 400 bpm.", get("bpm"));
+  try {
+    await player.open();
+  } catch (error) {
+    return fail(`This browser gives no sound: ${error.message}`);
+  }
+  jam.start(startRequest());
+  newTape();
+}
+
+/** The tape as it is before a note is played: the loop ends where the music will begin. */
+function newTape() {
+  const bars = mode() === "bar";
+  display.reset(bars ? { bpm: loops.bpm, beatsPerBar: loops.beatsPerBar } : null, bars ? loops.loop : null);
+}
+
+function recordOrNot() {
+  if (takes.recording) return takes.stop();
+  if (jam.state === "idle") return;
+  const tempo = mode() === "bar" ? `_${loops.bpm}bpm` : "";
+  const words = (styles.value[0]?.[0] ?? loops.loop?.name ?? "").toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const stamp = new Date().toISOString().slice(0, 16).replace(/[T:]/g, "-");
+  takes.start(`darius${tempo}_${words || "jam"}_${stamp}`);
+}
+
+get("play").addEventListener("click", startOrStop);
+get("record").addEventListener("click", recordOrNot);
+get("reseed-loop").addEventListener("click", () => reseed({ loop_audio_b64: loops.wire }, "loop again"));
+get("reseed-played").addEventListener("click", () => reseed({}, "reseeded"));
+get("roll-all").addEventListener("click", () => styles.rollAll());
+get("reset-knobs").addEventListener("click", () => {
+  for (const id of ["temperature", "topk", "guidance"]) turn(get(id), get(id).defaultValue);
+});
+
+function reseed(loop, label) {
+  jam.reseed(loop);
+  display.mark(label);
+}
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea, button, summary, a")) return;
+  const action = { " ": startOrStop, r: recordOrNot, d: () => styles.rollAll() }[event.key.toLowerCase()];
+  if (action) event.preventDefault();
+  action?.();
+});
+
+// Turning knobs while it plays.
+
+let resting = 0;
+function turned(name) {
+  changed.add(name);
+  save();
+  clearTimeout(resting);
+  resting = setTimeout(() => jam.update(dials()), UPDATE_AFTER);
+}
+
+for (const id of ["temperature", "topk", "guidance", "loop-weight", "glide"]) {
+  dressSlider(get(id)).addEventListener("input", () => turned(id.replace("-", " ")));
+}
+styles.addEventListener("change", () => turned("words"));
+models.addEventListener("steering", () => turned("steering"));
+jam.addEventListener("updated", () => {
+  if (changed.size) display.mark([...changed].join(", "));
+  changed = new Set();
+});
+get("volume").addEventListener("input", () => {
+  player.volume = number("volume") ** 2; // loudness is felt, not counted
+  get("volume").style.setProperty("--part", number("volume"));
+  save();
+});
+for (const radio of document.querySelectorAll("[name=mode]")) radio.addEventListener("change", showMode);
+get("bars-per-chunk").addEventListener("change", save);
+
+// What the jam says.
+
+jam.addEventListener("state", ({ detail: { state } }) => {
+  document.body.dataset.state = state;
+  get("play-word").textContent = { idle: "Start", stopping: "Stopping" }[state] ?? "Stop";
+  if (state === "idle") takes.stop();
+  if (state === "waiting") changed = new Set();
+  showButtons();
+  invite();
+});
+jam.addEventListener("begin", () => {
+  announce("Playing.");
+  invite();
+});
+jam.addEventListener("pause", () => {
+  showSlow();
+  announce("A pause: the server is late.");
+});
+jam.addEventListener("end", () => {
+  announce("Stopped.");
+  showSlow();
+});
+jam.addEventListener("trip", ({ detail }) => (get("trip").textContent = `${Math.round(detail.seconds * 1000)} ms`));
+jam.addEventListener("failure", ({ detail }) => fail(detail.message));
+player.addEventListener("failed", () => fail("The browser's sound thread broke down. Reload the page."));
+loops.addEventListener("failure", ({ detail }) => fail(detail.message, get("file")));
+loops.addEventListener("change", () => {
+  hideFailure();
+  if (jam.state === "idle") rewind();
+});
+takes.addEventListener("change", () => {
+  get("record").setAttribute("aria-pressed", takes.recording);
+  get("no-takes").hidden = get("takes").children.length > 0;
+  announce(takes.recording ? "Recording." : "");
+});
+takes.addEventListener("full", () => fail("A take ends after twenty minutes; it is in the list."));
+takes.addEventListener("loop", ({ detail: { blob, name } }) => {
+  document.querySelector("[name=mode][value=bar]").checked = true;
+  showMode();
+  loops.take(blob, name);
+});
+
+setInterval(() => {
+  get("record-word").textContent = takes.recording ? clock(takes.seconds) : "Record";
+  if (jam.state === "waiting" || jam.state === "connecting") invite();
+  if (!jam.slow) get("slow").hidden = true;
+}, 250);
+
+// What the server is.
+
+models.addEventListener("config", ({ detail: { health, config } }) => {
+  canPlay = config.loaded;
+  const name = [config.repo || config.size || config.model, config.selected_step && `step ${config.selected_step}`].filter(Boolean).join(", ");
+  const device = health.probe?.has_gpu ? "GPU" : "CPU";
+  get("model-line").textContent = `${name} on this server's ${device}`;
+  if (!config.loaded) serverIs("waiting", "The model is loading…");
+  else if (!config.warmup_done) serverIs("ready", `${name}, still warming up`);
+  else serverIs("ready", `${name}, ready`);
+  showButtons();
+});
+models.addEventListener("failure", ({ detail }) => {
+  const gone = ["unreachable", "gpu_unavailable", "template_mode", "unauthorized"].includes(detail.code);
+  if (gone) {
+    canPlay = false;
+    serverIs("gone", detail.code === "unreachable" ? "No server" : "Not available");
+    showButtons();
+  }
+  if (detail.code === "unauthorized") get("model-details").open = true;
+  fail(detail.message);
+});
+
+function serverIs(state, words) {
+  get("lamp").dataset.is = state;
+  get("server-line").textContent = words;
+  if (state !== "gone" && lastFailure === "unreachable") hideFailure();
+}
+
+// Words on the page.
+
+let lastFailure = null;
+function fail(sentence, focus) {
+  if (!get("failure").hidden && get("failure-text").textContent === sentence) return; // said already
+  get("failure-text").textContent = sentence;
+  get("failure").hidden = false;
+  lastFailure = sentence.startsWith("The server cannot be reached") ? "unreachable" : "other";
+  focus?.focus();
+}
+
+function hideFailure() {
+  get("failure").hidden = true;
+  lastFailure = null;
+}
+
+function announce(words) {
+  get("say").textContent = words;
+}
+
+function showSlow() {
+  const speed = jam.speed && jam.speed < 1 ? ` (about ${jam.speed.toFixed(1)} of real time)` : "";
+  get("slow").textContent = `The server makes music slower than it is played${speed}, so there are pauses. Recordings leave them out.`;
+  get("slow").hidden = !jam.slow;
+}
+
+function invite() {
+  const waiting = mode() === "bar" ? "Listening to the loop and making the first bars" : "Making the first seconds";
+  const idle = mode() === "bar" && !loops.loop ? "Choose a loop, then press Start." : "Press Start.";
+  const words = { idle: player.horizon ? "" : idle, connecting: "Calling the server…", waiting: `${waiting}… ${jam.waitedSeconds.toFixed(0)} s` };
+  get("invitation").textContent = words[jam.state] ?? "";
+}
+
+function showButtons() {
+  get("play").disabled = jam.state === "stopping" || (jam.state === "idle" && !canPlay);
+  get("record").disabled = jam.state === "idle" && !takes.recording;
+  get("reseeds").hidden = !(jam.state === "running" && mode() === "bar");
+  document.querySelectorAll("[name=mode]").forEach((radio) => (radio.disabled = jam.state !== "idle"));
+}
+
+function showMode() {
+  get("loop-side").hidden = mode() === "rt";
+  save();
+  rewind();
+}
+
+/** Another beginning was chosen: what was played before leaves the tape. */
+function rewind() {
+  player.reset();
+  newTape();
+  invite();
+}
+
+function save() {
+  const knobs = Object.fromEntries(REMEMBERED.map((id) => [id, get(id).value]));
+  remember({ knobs, styles: styles.value, mode: mode() });
+}
+
+function restore() {
+  const { knobs = {}, styles: rows, mode: before } = recall();
+  for (const id of REMEMBERED) if (knobs[id] !== undefined) turn(get(id), knobs[id]);
+  styles.value = Array.isArray(rows) && rows.length ? rows : [["warm electric piano", 1], ["lo-fi hip hop", 0.6]];
+  if (before === "rt") document.querySelector("[name=mode][value=rt]").checked = true;
+  showMode();
+}
+
+get("failure-close").addEventListener("click", hideFailure);
+themeButton(get("theme"));
+restore();
+get("volume").dispatchEvent(new Event("input"));
+showButtons();
+models.refresh();
+setInterval(() => document.visibilityState === "visible" && models.refresh(), LOOK_EVERY);
