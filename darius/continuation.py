@@ -2,7 +2,7 @@
 
 loop -> whole bars -> tiled in time until it fills the context -> codes -> chunk after chunk -> streaming decode
 (one waveform, no seams) -> resampled once to the wanted rate -> cut at the exact sample -> level of the loop.
-Knows no files and no terminal.
+Knows no files and no terminal. How a piece is made is in `darius.piece`; this drives one on a device of its own.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from darius import session
-from darius.audio import bars as bar_time
+from darius import piece, session
+from darius.audio.bars import Bpm, exact_bpm
 from darius.audio.waveform import Waveform
-from darius.context import loop_codes, stretch_of
+from darius.batching.requests import Advance
 from darius.devices import memory_errors
-from darius.errors import BadAudio, InvalidOption
-from darius.style.mix import StyleRequest, style_vector
+from darius.errors import InvalidOption
+from darius.style.mix import StyleRequest
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
@@ -34,10 +31,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 """Called with a stage ("listening", "playing", "finishing") and how much of it is done, 0 to 1."""
 
-MAX_SECONDS = 1200.0
 RATES = (8000, 192000)
-JOIN_SECONDS = 0.02
-"""Over how long the loop's own sound gives way to the codec's before the first downbeat, when both are kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +48,10 @@ class ContinuationOptions:
       seed: 32 bits; None draws one, which the result names.
       variations: how many different continuations to play at once.
       loudness: how the level is matched to the loop.
+      level_of: what is compared: all of the music and the loop, or the first bar of each, whose gain then holds for
+        all ("none" then changes nothing at all).
+      headroom_db: with "first bar", peaks stay this far below full scale.
+      fade_seconds: fades at the outer edges.
       intro_bars_to_drop: bars to play and throw away before the first that is kept.
       sample_rate: of the result; None for the loop's own.
       include_loop: puts the loop before its continuation.
@@ -62,7 +60,7 @@ class ContinuationOptions:
     """
 
     bars: int = 8
-    bpm: float | None = None
+    bpm: Bpm | None = None
     beats_per_bar: int = 4
     style: StyleRequest = dataclasses.field(default_factory=StyleRequest)
     style_audio: Sequence[tuple[Waveform, float]] = ()
@@ -72,6 +70,9 @@ class ContinuationOptions:
     seed: int | None = None
     variations: int = 1
     loudness: Literal["auto", "lufs", "rms", "none"] = "auto"
+    level_of: Literal["whole", "first bar"] = "whole"
+    headroom_db: float = 0.3
+    fade_seconds: float = 0.0
     intro_bars_to_drop: int = 0
     sample_rate: int | None = None
     include_loop: bool = False
@@ -84,17 +85,20 @@ class ContinuationOptions:
         _within("--variations", self.variations, 1, 64)
         _within("--intro-bars-to-drop", self.intro_bars_to_drop, 0, 64)
         _within("--guidance", self.guidance, 0, 20)
-        _within("--temperature", self.temperature, 0, 4)
+        _within("--temperature", self.temperature, 0, 10)
         _within("--topk", self.top_k, 0, 1024)
         if self.bpm is not None:
-            _within("--bpm", self.bpm, 20, 400)
+            exact_bpm(self.bpm)
         if self.seed is not None:
             _within("--seed", self.seed, 0, 2**32 - 1)
+        _within("headroom_db", self.headroom_db, 0, 24)
+        _within("fade_seconds", self.fade_seconds, 0, 1)
         if self.sample_rate is not None:
             _within("--sample-rate", self.sample_rate, *RATES)
         for name, value, allowed in (
             ("--loudness", self.loudness, ("auto", "lufs", "rms", "none")),
             ("--timing", self.timing, ("auto", "grid", "free")),
+            ("level_of", self.level_of, ("whole", "first bar")),
         ):
             if value not in allowed:
                 raise InvalidOption(f"{name} cannot be '{value}'.", f"Choose one of: {', '.join(allowed)}.")
@@ -152,19 +156,6 @@ class Continuation:
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """One continuation's arithmetic: everything that is decided before a model runs."""
-
-    bpm: Fraction
-    loop: Waveform  # whole bars, stereo, at the loop's own rate
-    stretch: Fraction  # model seconds per second of music
-    rate: int
-    samples: int
-    skip_samples: int  # intro bars, at the output rate
-    frames: int  # to generate, lookahead included
-
-
 def continue_loop(
     model: Model,
     loop: Waveform,
@@ -193,22 +184,25 @@ def continue_loop(
     clock = _Stopwatch()
     report("listening", 0.0)
     tempo = tempo or find_tempo(loop, beats_per_bar=options.beats_per_bar, bpm=options.bpm)
-    plan = _plan(model, loop, tempo, options)
+    plan = piece.plan(model, options, loop=loop, tempo=tempo)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    seeds = tuple((seed + i) % 2**32 for i in range(options.variations))
     with memory_errors("listening to the loop"):
-        style = _style_codes(model, plan.loop, options)
-        context = loop_codes(model, plan.loop, stretch=plan.stretch, end=Fraction(0))
+        style = piece.style_codes(model, plan, options)
+        playing = piece.Piece.start(model, plan, options, style=style, seeds=seeds)
     clock.lap("listening")
     report("listening", 1.0)
 
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    seeds = tuple((seed + i) % 2**32 for i in range(options.variations))
-    knobs = session.Knobs(style=style, guidance=options.guidance, temperature=options.temperature, top_k=options.top_k)
     with memory_errors("playing"):
-        audio, codes = _play(model, context, knobs, seeds, plan.frames, report)
+        while not playing.complete:
+            report("playing", playing.made / playing.chunks)
+            streams, knobs = playing.call()
+            playing.feed(Advance(*session.advance(model, streams, [knobs] * len(seeds))))
+    report("playing", 1.0)
     clock.lap("playing")
 
     report("finishing", 0.0)
-    waveforms = tuple(_finish(model, plan, options, samples) for samples in audio)
+    waveforms = tuple(take.waveform for take in playing.finish())
     clock.lap("finishing")
     report("finishing", 1.0)
     return Continuation(
@@ -220,7 +214,7 @@ def continue_loop(
         bpm=plan.bpm,
         tempo=tempo,
         seeds=seeds,
-        codes=tuple(codes),
+        codes=tuple(playing.codes()),
         seconds=clock.laps,
         notes=_notes(loop, plan, tempo, options),
     )
@@ -231,116 +225,10 @@ def _within(name: str, value: float, least: float, most: float) -> None:
         raise InvalidOption(f"{name} cannot be {value:g}.", f"Choose a value from {least:g} to {most:g}.")
 
 
-def _plan(model: Model, loop: Waveform, tempo: TempoEstimate, options: ContinuationOptions) -> _Plan:
-    bpm = bar_time.exact_bpm(tempo.bpm)
-    bar_seconds = bar_time.bar_seconds(1, options.beats_per_bar, bpm)
-    music_seconds = (options.bars + options.intro_bars_to_drop) * bar_seconds
-    if music_seconds > MAX_SECONDS:
-        raise InvalidOption(
-            f"{options.bars} bars at {float(bpm):g} bpm last {float(music_seconds) / 60:.0f} minutes.",
-            f"Ask for at most {int(MAX_SECONDS / bar_seconds)} bars at a time.",
-        )
-    if tempo.used_bars < 1:
-        raise BadAudio(
-            f"The loop is shorter than one bar at {float(bpm):g} bpm.", "Give its tempo with --bpm, or a longer loop."
-        )
-    length = bar_time.bar_samples(tempo.used_bars, options.beats_per_bar, bpm, loop.rate)
-    whole = _whole_bars(loop.stereo(), length)
-
-    grid = options.timing == "grid" or (options.timing == "auto" and model.prefers_frame_grid)
-    stretch = stretch_of(tempo.used_bars, bar_seconds, model.frame_rate, grid=grid)
-    rate = options.sample_rate or loop.rate
-    frame_seconds = Fraction(1, model.frame_rate)
-    return _Plan(
-        bpm=bpm,
-        loop=whole,
-        stretch=stretch,
-        rate=rate,
-        samples=bar_time.bar_samples(options.bars, options.beats_per_bar, bpm, rate),
-        skip_samples=bar_time.bar_samples(options.intro_bars_to_drop, options.beats_per_bar, bpm, rate),
-        frames=-int(-music_seconds * stretch // frame_seconds) + 1 + model.codec.lookahead_frames,
-    )
-
-
-def _whole_bars(loop: Waveform, length: int) -> Waveform:
-    """The loop cut, or (by a few samples at most) filled, to `length` samples."""
-    samples = loop.samples[:length]
-    missing = length - len(samples)
-    if missing > 0:
-        samples = np.pad(samples, ((0, missing), (0, 0)))
-    return Waveform(samples, loop.rate)
-
-
-def _style_codes(model: Model, loop: Waveform, options: ContinuationOptions) -> NDArray[np.int32] | None:
-    listened = options.style.loop_weight > 0
-    embedding = style_vector(
-        options.style,
-        model.style,
-        loop=model.style.embed_audio(loop) if listened else None,
-        audio=[(model.style.embed_audio(sound), weight) for sound, weight in options.style_audio],
-        assets=model.assets,
-    )
-    return None if embedding is None else model.style.tokenize(embedding)
-
-
-def _play(
-    model: Model, context: Codes, knobs: session.Knobs, seeds: Sequence[int], frames: int, report: Progress
-) -> tuple[list[NDArray[np.float32]], list[Codes]]:
-    """`frames` frames for each seed: samples float32 [frames * frame_samples, 2] and codes [frames, levels] each."""
-    streams = session.gather([session.start(model, context, seed, knobs) for seed in seeds])
-    chunks = -(-frames // model.chunk_frames)
-    audio, codes = [], []
-    for i in range(chunks):
-        report("playing", i / chunks)
-        samples, chunk_codes, streams = session.advance(model, streams, [knobs] * len(seeds))
-        audio.append(samples)
-        codes.append(chunk_codes)
-    report("playing", 1.0)
-    return list(np.concatenate(audio, axis=1)), list(np.concatenate(codes, axis=1)[:, :frames])
-
-
-def _finish(model: Model, plan: _Plan, options: ContinuationOptions, samples: NDArray[np.float32]) -> Waveform:
-    """Model audio to exactly `plan.samples` at the output rate, at the loop's level, after the loop if asked for."""
-    from darius.audio.loudness import match
-    from darius.audio.resample import resample
-
-    model_rate = model.codec.sample_rate * plan.stretch
-    # What lags out of the codec first is the end of the context: a lead-in for the resampler and for the join.
-    lag = model.codec.lookahead_frames * model.codec.frame_samples
-    lead = _even_lead(lag, Fraction(plan.rate) / model_rate)
-    resampled = resample(samples[lag - lead :], model_rate, plan.rate)
-    downbeat = round(lead * Fraction(plan.rate) / model_rate)
-    levelled = match(resampled, plan.rate, plan.loop, options.loudness)
-    start = downbeat + plan.skip_samples
-    music = levelled[start : start + plan.samples]
-    if not options.include_loop:
-        return Waveform(np.ascontiguousarray(music), plan.rate)
-    loop_length = round(Fraction(len(plan.loop.samples) * plan.rate, plan.loop.rate))
-    loop = resample(plan.loop.samples, plan.loop.rate, plan.rate, length=loop_length)
-    joined = _join(loop, levelled[max(start - round(JOIN_SECONDS * plan.rate), 0) : start], music)
-    return Waveform(joined, plan.rate)
-
-
-def _even_lead(most: int, ratio: Fraction) -> int:
-    """The lead-in, at most `most` samples, that falls nearest to a whole sample after resampling by `ratio`."""
-    leads = range(most // 2, most + 1)
-    return min(leads, key=lambda lead: abs(lead * ratio - round(lead * ratio))) if most else 0
-
-
-def _join(loop: NDArray[np.float32], before: NDArray[np.float32], music: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The loop, then the music; over the loop's last moments its sound gives way to the codec's own of them."""
-    n = min(len(before), len(loop))
-    joined = np.concatenate([loop, music]).astype(np.float32)
-    if n:
-        fade = np.sin(np.linspace(0, np.pi / 2, n, dtype=np.float32))[:, None] ** 2
-        joined[len(loop) - n : len(loop)] = loop[-n:] * (1 - fade) + before[-n:] * fade
-    return joined
-
-
-def _notes(loop: Waveform, plan: _Plan, tempo: TempoEstimate, options: ContinuationOptions) -> tuple[str, ...]:
+def _notes(loop: Waveform, plan: piece.Plan, tempo: TempoEstimate, options: ContinuationOptions) -> tuple[str, ...]:
     notes = []
     if not tempo.whole:
-        used = len(plan.loop.samples) / plan.loop.rate
+        used = tempo.used_bars / tempo.bars * loop.duration
         notes.append(
             f"The loop ({loop.duration:.2f} s) is not cut to whole bars at {float(plan.bpm):g} bpm; "
             f"its first {tempo.used_bars} bars ({used:.2f} s) are used."

@@ -14,8 +14,9 @@ from known_loops import LOOPS, TEMPI
 from darius.audio import files
 from darius.audio.loudness import measure
 from darius.audio.waveform import Waveform
-from darius.continuation import ContinuationOptions, _even_lead, continue_loop
+from darius.continuation import ContinuationOptions, continue_loop
 from darius.errors import BadAudio, InvalidOption
+from darius.piece import _even_lead
 
 if TYPE_CHECKING:
     from darius.model import Model
