@@ -29,12 +29,21 @@ class Knobs:
       guidance: classifier-free guidance weight; 0 costs no second row.
       temperature: sampling temperature.
       top_k: codes to choose among at each step; 0 for all.
+      notes: what every pitch does in each of the coming frames, int8 [frames, 128], for engines that support it:
+        -1 the model's choice, 0 silent, 1 sounding, 2 struck, 3 sounding, struck or not. Shorter: the last frame's
+        notes go on. None: all pitches are the model's choice.
+      drums: whether drums are to play; None for the model's choice.
+      notes_guidance, drums_guidance: how strictly those two are followed, -1 to 7.
     """
 
     style: NDArray[np.int32] | None = None
     guidance: float = 5.0
     temperature: float = 1.1
     top_k: int = 40
+    notes: NDArray[np.int8] | None = None
+    drums: bool | None = None
+    notes_guidance: float = 1.0
+    drums_guidance: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
