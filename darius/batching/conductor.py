@@ -161,28 +161,37 @@ class Conductor:
             lambda: {size: step.result() for size, step in zip(wanted, steps, strict=True)}, deadline=math.inf
         )
 
-    def measure_capacity(self, *, load: float = 0.8, engine: Engine | None = None) -> Future[Capacity]:
+    def measure_capacity(
+        self,
+        *,
+        load: float = 0.8,
+        engine: Engine | None = None,
+        most: int | None = None,
+        prepare: Callable[[int], object] = lambda size: None,
+    ) -> Capacity:
         """Times every bucket size, smallest first, up to the first that takes longer than its music lasts.
 
-        Sizes that are too slow are not used afterwards.
+        Sizes that are too slow are not used afterwards. Waits for the device, which plays chunks between the sizes.
 
         Args:
           load: part of the time that the device may work, 0 to 1.
+          most: streams that are wanted at most; no sizes beyond what carries them are tried.
+          prepare: called with each size first, in this thread: to compile here what would hold up the device there.
         """
         engine = self._some(engine)
         frames = self._frames or engine.chunk_frames
         chunk = frames / engine.frame_rate
-
-        def measure() -> Capacity:
-            seconds: dict[int, float] = {}
-            for size in self._programs.sizes:
-                seconds[size] = self._device.time(engine, frames, (Knobs(),), size)
-                if seconds[size] > load * chunk:
-                    self._programs.drop(engine, frames, size)
-                    break
-            return capacity(seconds, chunk, load)
-
-        return self.run(measure, deadline=math.inf)
+        seconds: dict[int, float] = {}
+        for size in self._programs.sizes:
+            prepare(size)
+            timing = functools.partial(self._device.time, engine, frames, (Knobs(),), size)
+            seconds[size] = self.run(timing, deadline=math.inf).result()
+            if seconds[size] > load * chunk:
+                self._programs.drop(engine, frames, size)
+                break
+            if most is not None and size >= most:
+                break
+        return capacity(seconds, chunk, load)
 
     def stats(self) -> Stats:
         """Counts since the start, and what waits now."""

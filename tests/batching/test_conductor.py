@@ -214,17 +214,23 @@ def test_capacity_is_measured_up_to_the_first_bucket_that_takes_too_long(conduct
     clock = Clock()
     engine = StandIn(clock, lambda rows: 0.2 + 0.1 * rows)
     conductor = conductors(engine, buckets=(1, 2, 4, 8, 16, 32), clock=clock)
-    found = conductor.measure_capacity(load=0.8).result(WAIT)
+    found = conductor.measure_capacity(load=0.8)
     # A chunk lasts 2 s; 16 rows take 1.8 s, more than 0.8 of it. 8 take 1.0 s: once in 1.6 s. 4 take 0.6 s: twice.
     assert found.seconds == {size: pytest.approx(0.2 + 0.1 * size) for size in (1, 2, 4, 8, 16)}
     assert found.streams == 8
     assert sorted(conductor.stats().chunk_seconds) == [1, 2, 4, 8]
 
 
+def test_capacity_is_measured_no_further_than_what_is_wanted_each_size_prepared_first(conductors: Make) -> None:
+    prepared: list[int] = []
+    conductor = conductors(StandIn(), buckets=(1, 2, 4, 8))
+    assert list(conductor.measure_capacity(most=3, prepare=prepared.append).seconds) == [1, 2, 4] == prepared
+
+
 def test_a_device_too_slow_for_one_stream_has_no_capacity(conductors: Make) -> None:
     clock = Clock()
     engine = StandIn(clock, lambda rows: 3.0 * rows)
-    assert conductors(engine, clock=clock).measure_capacity().result(WAIT).streams == 0
+    assert conductors(engine, clock=clock).measure_capacity().streams == 0
 
 
 def test_without_a_model_or_with_several_rows_a_call_is_refused(conductors: Make) -> None:
