@@ -33,6 +33,7 @@ class Delivery(Generic[Payload]):
       chunk_seconds: length of a chunk.
       started: when the jam was started.
       buffer_ahead: chunks that the client holds beyond the playing one.
+      paced: chunks go in real time; otherwise as soon as they are made, and nobody waits for the device because of it.
       lease_chunks, lease_least: a client that says nothing for so many chunks, or seconds if that is more, is gone.
       ready: chunks that have not gone yet, in order.
       last_delivered: index; -1 for none.
@@ -46,6 +47,7 @@ class Delivery(Generic[Payload]):
     chunk_seconds: float
     started: float
     buffer_ahead: int = 1
+    paced: bool = True
     lease_chunks: float = 3.0
     lease_least: float = 60.0
     ready: tuple[Payload, ...] = ()
@@ -115,6 +117,15 @@ class Delivery(Generic[Payload]):
         """The client called."""
         return dataclasses.replace(self, heard_at=max(self.heard_at, now))
 
+    def recut(self, chunk_seconds: float) -> Delivery[Payload]:
+        """With another length for the chunks that are not made yet; each still goes at its place in real time."""
+        index = self.last_generated + 1
+        return dataclasses.replace(
+            self,
+            chunk_seconds=chunk_seconds,
+            first_at=self.first_at + index * (self.chunk_seconds - chunk_seconds),
+        )
+
     @property
     def expires_at(self) -> float:
         """When the client is taken as gone, if it does not call."""
@@ -131,6 +142,8 @@ class Delivery(Generic[Payload]):
         needed = index - self.buffer_ahead
         if index == 0:
             return self.started + FIRST_SECONDS
+        if not self.paced:
+            return math.inf
         if self.consumed >= 0:
             # It plays on in real time, as far as we know.
             return self.consumed_at + max(needed - self.consumed, 0) * self.chunk_seconds
@@ -140,7 +153,7 @@ class Delivery(Generic[Payload]):
 
     def _release_time(self, index: int) -> float:
         needed = index - self.buffer_ahead
-        if needed < 0 or self.consumed >= needed:
+        if not self.paced or needed < 0 or self.consumed >= needed:
             return -math.inf
         if self.consumed >= 0:
             return max(self.consumed_at, self.delivered_at) + LOST * self.chunk_seconds

@@ -204,6 +204,16 @@ class Jam:
             ramp = self.settings.style_ramp_seconds if ramp_seconds is None else ramp_seconds
             self._pending.append(lambda: self._restyle(style, current_mix, ramp, assets or self._assets))
 
+    def recut(self, chunk_seconds: Fraction) -> None:
+        """Gives the chunks from the next one on another length; between calls only.
+
+        Raises:
+          InvalidOption: the jam has bars, or the length is out of range.
+        """
+        if self.settings.bpm is not None:
+            raise InvalidOption("The chunks of a jam with a tempo are whole bars.", "Start another with other bars.")
+        self.settings = self.settings.recut(self.chunks_cut, chunk_seconds)
+
     def reseed(self, loop: Waveform | None = None) -> None:
         """Lets the music go on from another loop, bar on bar, as if that had been played; waits for `settle`.
 

@@ -39,6 +39,7 @@ class JamSettings:
       timing: as in `darius.continuation.ContinuationOptions`.
       chunk_seconds: length of a chunk without bars.
       overlap_seconds: how much of the chunk before each chunk repeats at its front, for clients that overlap and add.
+      since: the index of the first chunk of this length, and the second at which it begins; see `recut`.
 
     Raises:
       InvalidOption: something is out of range.
@@ -54,6 +55,7 @@ class JamSettings:
     timing: Literal["auto", "grid", "free"] = "auto"
     chunk_seconds: Fraction = Fraction(2)
     overlap_seconds: Fraction = Fraction(0)
+    since: tuple[int, Fraction] = (0, Fraction(0))
 
     def __post_init__(self) -> None:
         if self.bpm is not None:
@@ -92,7 +94,16 @@ class JamSettings:
 
     def chunk_start(self, index: int) -> int:
         """The sample at which chunk `index` begins: the exact product, rounded once, so that nothing drifts."""
-        return round(self.chunk_duration * self.rate * index)
+        return round(self._chunk_place(index) * self.rate)
+
+    def recut(self, index: int, chunk_seconds: Fraction) -> JamSettings:
+        """The same stream without bars, whose chunks have another length from chunk `index` on."""
+        place = self._chunk_place(index)
+        return dataclasses.replace(self, chunk_seconds=Fraction(chunk_seconds), since=(index, place))
+
+    def _chunk_place(self, index: int) -> Fraction:
+        first, place = self.since
+        return place + self.chunk_duration * (index - first)
 
     @property
     def ceiling(self) -> float:

@@ -160,6 +160,28 @@ def test_deadlines_are_when_the_next_chunk_may_go() -> None:
     assert value.offer("chunk 1").deadline(105.0) == 113.0  # the next one, a chunk later
 
 
+def test_unpaced_chunks_go_as_soon_as_they_are_made_and_hurry_nobody() -> None:
+    value = filled(3, paced=False)
+    assert delivery(paced=False).deadline(100.0) == 101.0  # but first sound is soon for all
+    for k in range(3):
+        chunk, value = value.take(100.0)
+        assert chunk == f"chunk {k}"
+    assert value.deadline(100.0) == math.inf
+
+
+def test_chunks_of_another_length_still_go_at_their_place_in_real_time() -> None:
+    value = filled(2, chunk_seconds=2.0, buffer_ahead=2)
+    for _ in range(2):
+        _, value = value.take(100.0)
+    before = value.release_time()
+    value = value.recut(1.0)
+    # Chunk 2 begins where it would have begun; the schedule goes on from there in the new length.
+    assert value.release_time() == before - MARGIN * 2.0 + MARGIN * 1.0 + (2.0 - 1.0)
+    _, value = value.offer("chunk 2").take(200.0)
+    assert value.release_time() == pytest.approx(before - MARGIN + 2.0)
+    assert delivery().recut(1.0).first_at == math.inf
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("otcw"), st.integers(-2, 12), st.floats(0, 30)), max_size=60), st.integers(1, 4)
 )

@@ -119,6 +119,27 @@ def test_without_bars_chunks_repeat_the_end_of_the_one_before(model: Model) -> N
     assert np.array_equal(new, raw[lag : lag + len(new)])
 
 
+def test_a_stream_without_bars_can_be_cut_into_another_length_while_it_plays(model: Model) -> None:
+    jam = start(model, bpm=None, chunk_seconds=Fraction(4, 5), overlap_seconds=Fraction(1, 25), rate=11_025)
+    chunks, _ = play(jam, 2)
+    jam.recut(Fraction(7, 25))
+    chunks += play(jam, 3)[0]
+    jam.recut(Fraction(4, 5))
+    chunks += play(jam, 1)[0]
+    place, lengths = Fraction(0), [20, 20, 7, 7, 7, 20]
+    for chunk, frames in zip(chunks, lengths, strict=True):
+        assert chunk.start == round(place * 11_025)
+        place += Fraction(frames, 25)
+        assert len(chunk.samples) == jam.settings.overlap + round(place * 11_025) - chunk.start
+    whole, _ = play(start(model, bpm=None, chunk_seconds=Fraction(4, 5), rate=11_025), 5)
+    sound = np.concatenate([chunk.samples[chunk.overlap :] for chunk in chunks])
+    assert np.abs(sound - np.concatenate([chunk.samples for chunk in whole])[: len(sound)]).max() < 1e-5
+    with pytest.raises(InvalidOption):
+        jam.recut(Fraction(0))
+    with pytest.raises(InvalidOption):
+        start(model).recut(Fraction(1))
+
+
 def test_the_same_seed_plays_the_same_and_jams_do_not_hear_each_other(model: Model) -> None:
     alone = [chunk.samples for chunk in play(start(model, seed=5), 2)[0]]
     one, other = start(model, seed=5), start(model, seed=6)
