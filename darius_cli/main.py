@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from darius.errors import DariusError
-from darius_cli.commands import analyze, bench, doctor, generate, models, serve
+from darius_cli.commands import analyze, bench, doctor, generate, jam, models, prepare_data, serve
 
 INTERRUPTED = 130
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing rich for it would cost a quarter of a second
     pretty_exceptions_enable=False,
     help="Give Darius a loop and get music that continues it, in time, at exact bar length.",
-    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 model missing, 4 no usable device, 5 bad audio, 6 busy, "
+    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 model missing, 4 no usable device, 5 bad audio or dataset, 6 busy, "
     "130 interrupted.",
 )
 
@@ -66,7 +66,9 @@ app.command("generate-file", hidden=True)(generate.generate)
 app.command("analyze", short_help="Tell a loop's tempo, bars, level.")(analyze.analyze)
 app.command("doctor", short_help="Say what this machine can run.")(doctor.doctor)
 app.command("bench", short_help="Measure how fast a model plays here.")(bench.bench)
+app.command("jam", short_help="Jam with a loop, steered by typing.")(jam.jam)
 app.command("serve", short_help="Serve jams and continuations over HTTP.")(serve.serve)
+app.command("prepare-data", short_help="Turn a folder of music into a dataset to train on.")(prepare_data.prepare_data)
 app.add_typer(models.app, name="models")
 
 

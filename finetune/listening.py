@@ -1,0 +1,180 @@
+"""The codec and the style model that turn audio into training features, and how their weights are told apart.
+
+Knows models by name; knows no audio files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from darius import hub, parts
+from darius.audio.waveform import Samples
+from darius.devices import find_device, keep_compiled_programs, memory_errors
+from darius.parts import OnProgress, Parts, StyleSource
+
+if TYPE_CHECKING:
+    from darius.codec.codec import Codec
+    from darius.style.interface import StyleModel
+
+STORED_LEVELS = 64
+"""RVQ levels that an example keeps, at most."""
+BLOCK_SECONDS = 10
+"""Batches are padded to a multiple of this, so that one compiled program does for all."""
+RANDOM = "random:"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Listener:
+    """What `prepare-data` listens with.
+
+    Attributes:
+      name: as it was asked for.
+      codec: on its device, in float32: the codes are to be exact.
+      style: where the style model is.
+      style_rate: Hz at which it wants its audio.
+      batch: clips that the codec encodes at once.
+      codec_sha256, style_sha256: see `identify`.
+      model_sha256: of the language model's file, if it is here.
+    """
+
+    name: str
+    codec: Codec
+    style: StyleSource
+    style_rate: int
+    batch: int
+    codec_sha256: str
+    style_sha256: str
+    model_sha256: str | None = None
+
+    @property
+    def levels(self) -> int:
+        return min(self.codec.num_levels, STORED_LEVELS)
+
+    def encode(self, clips: Sequence[Samples]) -> list[NDArray[np.int32]]:
+        """Codes of up to `batch` clips float32 [n, 2], each int32 [ceil(n / frame), levels]; the same in any company.
+
+        Raises:
+          OutOfMemory: the batch is too large for the device.
+        """
+        import jax
+
+        block = BLOCK_SECONDS * self.codec.sample_rate
+        length = max(-(-len(clip) // block) for clip in clips) * block
+        rows = np.zeros((self.batch, length, self.codec.channels), np.float32)
+        for row, clip in zip(rows, clips, strict=False):
+            row[: len(clip)] = clip
+        with memory_errors("encoding audio"), jax.default_matmul_precision("float32"):
+            codes = np.asarray(self.codec.encode(rows, levels=self.levels), np.int32)
+        frame = self.codec.frame_samples
+        return [row[: -(-len(clip) // frame)] for row, clip in zip(codes, clips, strict=False)]
+
+
+def load(
+    name: str,
+    *,
+    device: str = "auto",
+    batch: int | None = None,
+    offline: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Listener:
+    """The codec and style of a model, its language model left out.
+
+    Args:
+      name: as `darius.load` takes it; or random:base, random:large (a full-size codec of random weights, with tiny's
+        style model: to measure speed).
+      batch: by default what suits the device.
+
+    Raises:
+      As `darius.load`.
+    """
+    place = find_device(device)
+    keep_compiled_programs(hub.cache_root() / "compiled")
+    with memory_errors(f"loading {name}"):
+        if name.startswith(RANDOM):
+            found = parts.of_model("tiny")
+            codec, codec_sha256 = _random_codec(name, place)
+        else:
+            found = parts.of_model(name, offline=offline, on_progress=on_progress)
+            codec, codec_sha256 = found.load_codec(place, "float32"), codec_hash(found)
+    small = codec.config.num_features < 256
+    return Listener(
+        name=name,
+        codec=codec,
+        style=found.style,
+        style_rate=style_rate(found.style),
+        batch=batch or (16 if place.platform != "cpu" else 4 if small else 1),
+        codec_sha256=codec_sha256,
+        style_sha256=style_hash(found.style.load()),
+        model_sha256=_model_hash(name),
+    )
+
+
+def identify(found: Parts) -> tuple[str, str]:
+    """What tells codecs and style models apart: SHA-256 of the codec's tensors and of the style codebooks."""
+    return codec_hash(found), style_hash(found.style.load())
+
+
+def codec_hash(found: Parts) -> str:
+    """SHA-256 of a codec's tensors as float32, whatever file they are in."""
+    from darius.checkpoints import safetensors_io
+
+    return tensors_hash(safetensors_io.load(found.codec))
+
+
+def style_hash(style: StyleModel) -> str:
+    """SHA-256 of a style model's codebooks: what its codes mean."""
+    codebooks: Any = style
+    return tensors_hash({"codebooks": codebooks.codebooks})
+
+
+def tensors_hash(tensors: Mapping[str, ArrayLike]) -> str:
+    """SHA-256 of tensors as float32, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name], np.float32)
+        digest.update(f"{name} {array.shape}\n".encode())
+        digest.update(array.astype("<f4", copy=False).data)
+    return digest.hexdigest()
+
+
+def style_rate(style: StyleSource) -> int:
+    """Hz at which a style model is to hear its audio: 16 kHz in v1; tiny's knows the whole spectrum."""
+    from darius.style import features, musiccoca
+
+    return musiccoca.SAMPLE_RATE if style.kind == "musiccoca" else features.RATE
+
+
+def _random_codec(name: str, device: Any) -> tuple[Codec, str]:
+    import jax
+
+    from darius.codec import weights
+    from darius.codec.codec import Codec
+    from darius.codec.config import CodecConfig
+
+    config = CodecConfig.tiny() if name == f"{RANDOM}tiny" else CodecConfig.spectrostream()
+    with jax.default_device(jax.devices("cpu")[0]):
+        params = weights.initialise(config, jax.random.key(1))
+    return Codec(config, params, dtype="float32", device=device), tensors_hash(weights.flatten(params))
+
+
+def _model_hash(name: str) -> str | None:
+    """SHA-256 of the language model's file, if it is one and it is on this machine."""
+    from darius.checkpoints import archives
+    from darius.errors import DariusError
+    from darius.hub.cache import checkpoints_folder
+    from darius.hub.resolving import PACKAGE_FILES
+
+    if name.startswith(RANDOM):
+        return None
+    try:
+        resolved = hub.resolve(name, offline=True)
+    except DariusError:  # not downloaded: preparing data does not need it
+        return None
+    file = resolved.path / PACKAGE_FILES[1] if resolved.kind in ("embedded", "package") else resolved.path
+    return archives.content_hash(file, checkpoints_folder(hub.cache_root())) if file.is_file() else None
