@@ -12,7 +12,7 @@ from darius.hub import stock
 from darius.hub.cache import RepoCache, cache_root, cached_repos, disk_usage, v1_folder
 from darius.hub.listing import Listing, list_repo
 from darius.hub.names import EMBEDDED, STOCK, ModelRef, parse
-from darius.hub.resolving import embedded_folder, resolve, steps_of
+from darius.hub.resolving import embedded_folder, files_of, resolve, steps_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +163,15 @@ def _stock_entry(name: str, listing: Listing, root: Path) -> Entry:
 
 def _repo_entry(name: str, listing: Listing, root: Path, *, only_cached: bool) -> Entry:
     cache = RepoCache(root=root, repo=listing.repo)
-    archives = steps_of(listing.files)
-    cached = {step: path for step, path in archives.items() if _has(listing, path, cache)}
-    shown = cached if only_cached else archives
+    checkpoints = steps_of(listing.files)
+    cached = {step: path for step, path in checkpoints.items() if _has(listing, path, cache)}
+    shown = cached if only_cached else checkpoints
+    files = [file for path in checkpoints.values() for file in files_of(listing.files, path)]
     return Entry(
         name=name,
         kind="hub",
         here=bool(cached),
-        bytes=disk_usage(cache.folder) if cached else sum(listing.files[path].size for path in archives.values()),
+        bytes=disk_usage(cache.folder) if cached else sum(listing.files[file].size for file in files),
         steps=tuple(sorted(shown)),
         revision=listing.commit,
         path=cache.snapshot(listing.commit) if cached else None,
@@ -195,4 +196,5 @@ def _cached_listing(repo: str, root: Path) -> Listing | None:
 
 
 def _has(listing: Listing, path: str, cache: RepoCache) -> bool:
-    return path in listing.files and cache.blob(listing.files[path].digest).is_file()
+    files = files_of(listing.files, path)
+    return bool(files) and all(cache.blob(listing.files[file].digest).is_file() for file in files)

@@ -20,6 +20,7 @@ Kind = Literal["embedded", "package", "folder", "archive", "safetensors", "stock
 
 MEAN_FILE, CENTROIDS_FILE = "mean_style_embed.npy", "cluster_centroids.npy"
 PACKAGE_FILES = ("config.json", "depthformer.safetensors", "codec.safetensors", "style.safetensors")
+_ARCHIVES = (".tgz", ".tar.gz", ".tar")
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoint_(\d+)(?:\.tgz|\.tar\.gz|\.tar)?")
 
 
@@ -106,7 +107,8 @@ class _Fetching:
         return list_repo(repo, revision=revision, cache=cache, offline=self.offline, endpoint=self.endpoint)
 
     def has(self, listing: Listing, path: str) -> bool:
-        return RepoCache(root=self.root, repo=listing.repo).blob(listing.files[path].digest).is_file()
+        cache = RepoCache(root=self.root, repo=listing.repo)
+        return all(cache.blob(listing.files[file].digest).is_file() for file in files_of(listing.files, path))
 
     def fetch(self, listing: Listing, paths: Iterable[str]) -> Path:
         cache = RepoCache(root=self.root, repo=listing.repo)
@@ -160,18 +162,19 @@ def _hub(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:
     except ModelNotFound as error:
         hint = f"{error.hint} {_did_you_mean(ref.repo, fetching.root)}".strip()
         raise ModelNotFound(error.message, hint) from None
-    archives = steps_of(listing.files)
+    checkpoints = steps_of(listing.files)
     if listing.note and ref.step is None:  # without the network, the newest step is the newest that is here
-        here = {step: path for step, path in archives.items() if fetching.has(listing, path)}
-        archives = here or archives
-    step = _choose_step(archives, ref, f"{ref.repo} at {listing.revision!r}")
-    named = {name: _shallowest(listing.files, name) for name in (MEAN_FILE, CENTROIDS_FILE)}
-    folder = fetching.fetch(listing, [archives[step], *(path for path in named.values() if path)])
+        here = {step: path for step, path in checkpoints.items() if fetching.has(listing, path)}
+        checkpoints = here or checkpoints
+    step = _choose_step(checkpoints, ref, f"{ref.repo} at {listing.revision!r}")
+    named = {name: shallowest(listing.files, name) for name in (MEAN_FILE, CENTROIDS_FILE)}
+    wanted = files_of(listing.files, checkpoints[step])
+    folder = fetching.fetch(listing, [*wanted, *(path for path in named.values() if path)])
     mean, centroids = (folder / path if (path := named[name]) else None for name in (MEAN_FILE, CENTROIDS_FILE))
     return ResolvedModel(
         name=ref.text,
         kind="hub",
-        path=folder / archives[step],
+        path=folder / checkpoints[step],
         assets=Assets(mean=mean, centroids=centroids),
         step=step,
         revision=listing.commit,
@@ -180,20 +183,28 @@ def _hub(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:
 
 
 def steps_of(paths: Iterable[str]) -> dict[int, str]:
-    """Training step -> archive, of a repository's files at its root or under archives/."""
+    """Training step -> archive or folder, of a repository's files at its root or under archives/."""
     found: dict[int, str] = {}
-    for path in sorted(paths, key=lambda path: (path.count("/"), path), reverse=True):
-        match = _CHECKPOINT.fullmatch(path)
-        if match and "." in path.rpartition("/")[2] and path.rpartition("/")[0] in ("", "archives"):
-            found[int(match[1])] = path  # the root wins over archives/
+    places = {place for path in paths for place in (path, *map(str, PurePosixPath(path).parents))}
+    files = set(paths)
+    # The last one wins: the root over archives/, an archive over a folder.
+    for place in sorted(places, key=lambda place: (-place.count("/"), place in files, place)):
+        match = _CHECKPOINT.fullmatch(place)
+        if match and place.rpartition("/")[0] in ("", "archives") and (place in files) == place.endswith(_ARCHIVES):
+            found[int(match[1])] = place
     return found
+
+
+def files_of(paths: Iterable[str], checkpoint: str) -> list[str]:
+    """The files that a checkpoint consists of: itself, or all in its folder."""
+    return [path for path in paths if path == checkpoint or path.startswith(f"{checkpoint}/")]
 
 
 def _choose_step(steps: dict[int, str], ref: ModelRef, where: str) -> int:
     if not steps:
         raise ModelNotFound(
-            f"There is no checkpoint_<step> archive in {where}.",
-            "A model's repository has checkpoint_<step>.tgz or .tar.gz at its root or under archives/.",
+            f"There is no checkpoint_<step> archive in {where}, and no folder of that kind.",
+            "A model's repository has checkpoint_<step>/, .tgz or .tar.gz at its root or under archives/.",
         )
     if ref.step is None:
         return max(steps)
@@ -203,7 +214,7 @@ def _choose_step(steps: dict[int, str], ref: ModelRef, where: str) -> int:
     return ref.step
 
 
-def _shallowest(paths: Iterable[str], name: str) -> str | None:
+def shallowest(paths: Iterable[str], name: str) -> str | None:
     matches = [path for path in paths if PurePosixPath(path).name == name]
     return min(matches, key=lambda path: (path.count("/"), path), default=None)
 
@@ -216,26 +227,30 @@ def _local(ref: ModelRef, root: Path) -> ResolvedModel:
         raise ModelNotFound(f"There is no model {ref.text!r}.", hint)
     if path.is_file():
         kind: Kind = "safetensors" if path.name.endswith(".safetensors") else "archive"
-        return ResolvedModel(name=ref.text, kind=kind, path=path, assets=_assets_near(path), step=_step_of(path))
+        return ResolvedModel(name=ref.text, kind=kind, path=path, assets=assets_near(path), step=_step_of(path))
     if _is_package(path):
         return ResolvedModel(name=ref.text, kind="package", path=path)
     if _is_t5x(path):
-        return ResolvedModel(name=ref.text, kind="folder", path=path, assets=_assets_near(path), step=_step_of(path))
+        return ResolvedModel(name=ref.text, kind="folder", path=path, assets=assets_near(path), step=_step_of(path))
     return _local_collection(ref, path)
 
 
 def _local_collection(ref: ModelRef, folder: Path) -> ResolvedModel:
-    """A folder of checkpoints, as a finetune leaves it behind or as a repository is cloned."""
+    step = _choose_step(steps := local_steps(folder), ref, str(folder))
+    path = Path(steps[step])
+    kind: Kind = "folder" if path.is_dir() else "archive"
+    return ResolvedModel(name=ref.text, kind=kind, path=path, assets=assets_near(path), step=step)
+
+
+def local_steps(folder: Path) -> dict[int, str]:
+    """Training step -> path, in a folder of checkpoints as a finetune leaves it behind or as a repository is cloned."""
     children = [*folder.glob("checkpoint_*"), *folder.glob("archives/checkpoint_*")]
     steps: dict[int, str] = {}
     for child in sorted(children, key=lambda child: child.is_dir()):  # a folder wins over its archive
         step = _step_of(child)
         if step is not None and (child.is_file() or _is_t5x(child)):
             steps[step] = str(child)
-    step = _choose_step(steps, ref, str(folder))
-    path = Path(steps[step])
-    kind: Kind = "folder" if path.is_dir() else "archive"
-    return ResolvedModel(name=ref.text, kind=kind, path=path, assets=_assets_near(path), step=step)
+    return steps
 
 
 def _is_t5x(folder: Path) -> bool:
@@ -249,7 +264,7 @@ def _step_of(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _assets_near(path: Path) -> Assets:
+def assets_near(path: Path) -> Assets:
     """The style files inside a checkpoint folder, beside it, or one level above (a checkpoint under archives/)."""
     places = [path, path.absolute().parent, path.absolute().parent.parent]
 

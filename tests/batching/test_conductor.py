@@ -180,8 +180,9 @@ def test_closing_finishes_what_runs_cancels_what_waits_and_refuses_what_comes(co
 
 
 def test_a_new_engine_is_for_new_calls_and_old_streams_stay_with_theirs(conductors: Make) -> None:
-    old, new = StandIn(), StandIn()
-    conductor = conductors(old, buckets=(1, 2))
+    clock = Clock()
+    old, new = StandIn(clock, lambda rows: 0.1), StandIn(clock, lambda rows: 0.1)
+    conductor = conductors(old, buckets=(1, 2), clock=clock)
     conductor.warm().result(WAIT)
     conductor.warm(engine=new).result(WAIT)
     old_calls, new_calls = len(old.calls), len(new.calls)
