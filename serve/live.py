@@ -1,0 +1,360 @@
+"""One live jam: the task that plays it, what waits to go, who waits for it, and how it ends. Knows no HTTP.
+
+The task asks the device for music as long as the client can hold more, cuts and encodes it in a thread, and hands it to
+whoever calls `next`, each chunk once and in order. Changes wait until the next chunk is begun. It ends once, for one
+reason, and everyone who waits or comes later is told that reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import dataclasses
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from darius.batching import Advance
+from darius.errors import Busy, DariusError
+from darius.jam import Delivery, Dials, Jam
+from darius.session import Knobs, Streams
+from serve import request_id
+from serve.errors import Refused, sentence
+from serve.packets import Packet, pack
+
+if TYPE_CHECKING:
+    from darius.audio.waveform import Waveform
+    from darius.engine import Engine
+    from darius.style.mix import StyleRequest
+    from darius.style.steering import Assets
+    from serve.backend import Backend
+
+log = logging.getLogger("darius.serve")
+
+MOST_CONTEXTS = 8
+"""New contexts that may wait for the next chunk; each may hold a minute of sound."""
+
+
+def call_lengths(engine: Engine) -> tuple[int, ...]:
+    """Frames that a device call is made of, ascending: short ones for a quick first chunk, and the whole chunk.
+
+    Few, since each is another program to compile and streams share a call only if it is as long.
+    """
+    return tuple(sorted({max(1, engine.chunk_frames // 5 + 2), engine.chunk_frames // 2, engine.chunk_frames} - {0}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Why a jam is over, and what everyone who asks is told.
+
+    Attributes:
+      reason: stopped (by its client), stopped_all, model_changed, expired, disconnected, failed, shutdown.
+    """
+
+    reason: str
+    message: str
+    hint: str = "Start another."
+    status: int = 408
+    code: str = "session_stopped"
+
+    @classmethod
+    def of(cls, error: DariusError) -> Ending:
+        """The end of a jam that failed."""
+        return cls(reason="failed", message=error.message, hint=error.hint, status=error.http_status, code=error.code)
+
+    def error(self) -> Refused:
+        """A new error each time: one that is raised again and again would hold on to all who raised it."""
+        return Refused(self.message, self.hint, status=self.status, code=self.code)
+
+
+SHUTDOWN = Ending(
+    reason="shutdown",
+    message="The server is shutting down.",
+    hint="Try again in a moment.",
+    status=503,
+    code="shutting_down",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What the device is to advance next."""
+
+    streams: Streams
+    knobs: Knobs
+    frames: int
+    calls_left: int
+
+
+class Live:
+    """A jam that plays. All methods belong to the event loop.
+
+    Args:
+      backend: gives the device and threads.
+      jam: just started.
+      delivery: its delivery rules.
+      id: of the session.
+      most_ready: chunks that may wait to go, besides what `delivery` allows.
+      on_end: called once, when it is over.
+
+    Attributes:
+      kind: "bars" or "stream".
+      started_at, completed_at: wall clock (seconds since 1970) of the newest chunk's making; None before.
+      late: chunks that were made after they should have gone.
+      first_seconds: from the start to the first chunk; None before.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        jam: Jam,
+        delivery: Delivery[Packet],
+        *,
+        id: str,
+        most_ready: int,
+        on_end: Callable[[Live], None],
+    ) -> None:
+        self.id, self.jam, self.delivery = id, jam, delivery
+        self.kind = "stream" if jam.settings.bpm is None else "bars"
+        self.ending: Ending | None = None
+        self.started_at: float | None = None
+        self.completed_at: float | None = None
+        self.late = 0
+        self.first_seconds: float | None = None
+        self.request_id = request_id.current()
+        self._backend, self._most_ready, self._on_end = backend, most_ready, on_end
+        self._dials: Dials | None = None
+        self._style: Callable[[], None] | None = None
+        self._length: Fraction | None = None
+        self._contexts = 0
+        self._callers: collections.deque[object] = collections.deque()
+        self._pulse: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lengths = call_lengths(jam.model)
+        # A context of its own: the request's would keep its upload in memory for as long as the jam lives.
+        context = contextvars.Context()
+        context.run(request_id.adopt, self.request_id)
+        self._task = asyncio.create_task(self._play(), name=f"jam {id}", context=context)
+
+    # For clients.
+
+    async def next(self, timeout: float) -> Packet | None:
+        """The next chunk once it may go; None if that takes longer than `timeout` seconds. First come, first served.
+
+        Raises:
+          DariusError: the jam is over, or ends meanwhile.
+        """
+        turn, until = object(), time.monotonic() + timeout
+        self._callers.append(turn)
+        try:
+            while True:
+                now = time.monotonic()
+                if self.ending is not None:
+                    raise self.ending.error()
+                self.delivery = self.delivery.touch(now)
+                release = math.inf
+                if self._callers[0] is turn:
+                    # Taken and returned without waiting in between: whoever goes away before loses no chunk.
+                    packet, self.delivery = self.delivery.take(now)
+                    if packet is not None:
+                        return packet
+                    release = self.delivery.release_time() if self.delivery.queued else math.inf
+                if now >= until:
+                    return None
+                await self._changed(min(until, release) - now)
+        finally:
+            self._callers.remove(turn)
+            self._wake()
+
+    def consume(self, index: int) -> None:
+        """The client plays this chunk."""
+        self.delivery = self.delivery.consume(index, time.monotonic())
+        self._wake()
+
+    def touch(self) -> None:
+        """The client called."""
+        self.delivery = self.delivery.touch(time.monotonic())
+
+    @property
+    def dials(self) -> Dials:
+        """As they will be from the next chunk on."""
+        return self._dials or self.jam.dials
+
+    def turn(self, dials: Dials) -> None:
+        """New dials, from the next chunk on."""
+        self._dials = dials
+
+    def restyle(self, style: StyleRequest, *, current_mix: bool, ramp: float | None, assets: Assets) -> None:
+        """Another style, which glides in from the next chunk on; the last one before it counts."""
+        self._style = lambda: self.jam.update(style=style, current_mix=current_mix, ramp_seconds=ramp, assets=assets)
+
+    def pace(self, paced: bool) -> None:
+        """In real time, or as fast as it is made."""
+        self.delivery = dataclasses.replace(self.delivery, paced=paced)
+        self._wake()
+
+    def recut(self, chunk_seconds: Fraction) -> None:
+        """Another length of chunks, from the next one on; streams without bars only."""
+        self._length = chunk_seconds
+
+    async def reseed(self, loop: Waveform | None) -> None:
+        """Another context from the next chunk on. Raises BadAudio."""
+        await self._hear(lambda: self.jam.reseed(loop))
+
+    async def splice(self, audio: Waveform | None, anchor_bars: float) -> float:
+        """A splice at the next chunk; the bars that will be used. Raises BadAudio, InvalidOption."""
+        bars = 0.0
+
+        def work() -> None:
+            nonlocal bars
+            bars = self.jam.splice(audio, anchor_bars=anchor_bars)
+
+        await self._hear(work)
+        return bars
+
+    def end(self, ending: Ending) -> None:
+        """Ends it: at once for all who wait; what the device makes of it just now is dropped."""
+        if self.ending is not None:
+            return
+        self.ending = ending
+        if self._task is not asyncio.current_task():
+            self._task.cancel()
+        self._wake()
+        self._on_end(self)
+
+    def expired(self, now: float) -> bool:
+        """The client is gone."""
+        return not self._callers and self.delivery.expired(now)
+
+    async def wait_closed(self) -> None:
+        """Until the task is over; only after `end`."""
+        await asyncio.wait([self._task])
+
+    # The task.
+
+    async def _play(self) -> None:
+        try:
+            while True:
+                while not self._wants_more:
+                    await self._changed(None)
+                await self._settle()
+                await self._make_chunk()
+        except (asyncio.CancelledError, Busy):
+            # Ended by `end`; or the device's queue was closed first, at the end of the server.
+            self.end(SHUTDOWN)
+        except DariusError as error:
+            log.warning("jam %s is over: %s", self.id, sentence(error))
+            self.end(Ending.of(error))
+        except Exception as error:
+            # Whatever a model raises ends this jam alone.
+            number = self.request_id
+            log.error("jam %s failed (request %s)", self.id, number, exc_info=error)
+            message = f"The jam met a bug and is over; it is in the server's log as request {number}."
+            self.end(Ending(reason="failed", message=message, status=500, code="session_failed"))
+
+    @property
+    def _wants_more(self) -> bool:
+        return self.delivery.wants_more and self.delivery.queued < self._most_ready
+
+    async def _settle(self) -> None:
+        """Lets all changes act that have come until now."""
+        dials, style, length = self._dials, self._style, self._length
+        self._dials = self._style = self._length = None
+        if dials is not None:
+            self.jam.update(dials=dials)
+        if style is not None:
+            style()
+        if length is not None:
+            self.jam.recut(length)
+            self.delivery = self.delivery.recut(float(length))
+        self._contexts = 0
+        while self.jam.pending:
+            try:
+                await self._backend.on_device(self.jam.settle, deadline=self.delivery.deadline(time.monotonic()))
+            except Busy:
+                raise
+            except DariusError as error:
+                # One change alone; the music goes on as it was.
+                log.warning("jam %s: a change was dropped: %s", self.id, sentence(error))
+
+    async def _make_chunk(self) -> None:
+        self.started_at = time.time()
+        made: Advance | None = None
+        while isinstance(step := await self._backend.in_thread(functools.partial(self._step, made)), Ask):
+            made = await asyncio.wrap_future(
+                self._backend.conductor.advance(
+                    step.streams,
+                    step.knobs,
+                    deadline=self._deadline(step.calls_left),
+                    key=self.id,
+                    frames=step.frames,
+                    engine=self.jam.model,
+                )
+            )
+        now = time.monotonic()
+        self.late += now > self._due(now)
+        if self.first_seconds is None:
+            self.first_seconds = now - self.delivery.started
+        self.delivery = self.delivery.offer(step)
+        self.completed_at = time.time()
+        self._wake()
+
+    def _step(self, made: Advance | None) -> Ask | Packet:
+        """In a thread: takes in what was made; then what has to be made next, or the chunk."""
+        jam = self.jam
+        if made is not None:
+            jam.feed(made)
+        needed = jam.frames_needed()
+        if needed:
+            streams, knobs = jam.call()
+            return Ask(streams=streams, knobs=knobs, frames=self._frames(needed), calls_left=jam.calls_needed())
+        chunk = jam.cut()
+        assert chunk is not None  # no frames are missing
+        return pack(chunk, jam.settings)
+
+    def _frames(self, needed: int) -> int:
+        """Frames of the next call: whole chunks, which all streams share, but for a first or a short chunk's end.
+
+        It depends on the jam alone: the same seed plays the same, whoever else plays.
+        """
+        short = self.jam.settings.bpm is None and self.delivery.chunk_seconds * self.jam.model.frame_rate
+        if self.jam.chunks_cut and not (short and short < self._lengths[-1]):
+            return self._lengths[-1]
+        return next((length for length in self._lengths if length >= needed), self._lengths[-1])
+
+    def _deadline(self, calls_left: int) -> float:
+        """When the next call has to be done, so that the rest of the chunk's calls still come in time."""
+        last = self.delivery.deadline(time.monotonic())
+        typical = self._backend.conductor.stats().chunk_seconds
+        return last - (calls_left - 1) * max(typical.values(), default=0.0)
+
+    def _due(self, now: float) -> float:
+        """When the chunk just made should have been there, for the client to play on."""
+        delivery, index = self.delivery, self.delivery.last_generated + 1
+        if index == 0:
+            return math.inf
+        if delivery.paced and delivery.consumed >= 0:
+            return delivery.consumed_at + (index - delivery.consumed) * delivery.chunk_seconds
+        return delivery.deadline(now)
+
+    # Within.
+
+    async def _hear(self, change: Callable[[], None]) -> None:
+        if self._contexts >= MOST_CONTEXTS:
+            raise Refused(
+                "Too many new contexts wait for the next chunk.", "Send the next one later.", status=429, code="busy"
+            )
+        self._contexts += 1
+        await self._backend.in_thread(change)
+
+    def _wake(self) -> None:
+        """Something changed: everyone looks again."""
+        pulse, self._pulse = self._pulse, asyncio.get_running_loop().create_future()
+        pulse.set_result(None)
+
+    async def _changed(self, timeout: float | None) -> None:
+        await asyncio.wait([self._pulse], timeout=timeout)
