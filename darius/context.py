@@ -6,7 +6,7 @@ A loop is repeated in time up to the wanted place and encoded once, so that ther
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from darius.errors import BadAudio
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
+    from darius.codec.codec import Codec
     from darius.engine import Engine
 
 MOST_SECONDS = 60
@@ -96,6 +97,16 @@ def played_sound(engine: Engine, codes: Codes) -> Waveform:
         samples, state = engine.codec.step(state, codes[None, start : start + engine.chunk_frames])
         heard.append(np.asarray(samples, np.float32)[0])
     return Waveform(np.concatenate(heard), engine.codec.sample_rate)
+
+
+def primed(codec: Codec, past: Codes) -> Any:
+    """The codec's state of one stream after the frames `past` [frames, levels]: the first sound has the right past."""
+    state = codec.start(1)
+    recent = past[-codec.history_frames :]
+    recent = recent[(recent >= 0).all(axis=1)]
+    if len(recent):
+        _, state = codec.step(state, recent[None])
+    return state
 
 
 def silence_codes(engine: Engine) -> Codes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darius.context import primed, silence_codes
 from darius.engine import STYLE_CONTROLS
 from darius.session import Knobs, Streams
 from darius.tokens import Codes, TokenLayout
@@ -79,23 +80,18 @@ class ChunkPlayer:
 
     def nothing(self) -> Codes:
         """Silence, as the original has it."""
-        from darius.context import silence_codes
-
         return silence_codes(self)
 
     def begin(self, context: Codes, seed: int, knobs: Knobs) -> Streams:
         """One stream; the codec is primed with the context's last frames: the first sound has the right past."""
-        codec = self.codec
         recent = np.asarray(context, np.int32).reshape(-1, self.levels)[-self.memory_frames :]
         heard = np.full((self.memory_frames, self.levels), -1, np.int32)
         heard[self.memory_frames - len(recent) :] = recent
-        codec_state = codec.start(1)
-        past = recent[-codec.history_frames :]
-        past = past[(past >= 0).all(axis=1)]
-        if len(past):
-            _, codec_state = codec.step(codec_state, past[None])
         return Streams(
-            context=heard[None], codec=codec_state, chunk=np.zeros(1, np.int32), seed=np.array([seed], np.uint32)
+            context=heard[None],
+            codec=primed(self.codec, recent),
+            chunk=np.zeros(1, np.int32),
+            seed=np.array([seed], np.uint32),
         )
 
     def hear(self, streams: Streams, context: Codes, knobs: Knobs) -> Streams:

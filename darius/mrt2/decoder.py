@@ -1,0 +1,88 @@
+"""The language model of Magenta RealTime 2 on a device: compiled once, for any batch of streams. Knows no audio.
+
+A call's result is a new state; the old one stays valid (nothing is donated), so a stream can be kept, copied, or go on
+twice from one place. Inside a call of several frames the state is updated in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from darius.depthformer.sampling import list_length
+from darius.devices import memory_errors
+from darius.mrt2 import weights
+from darius.mrt2.network import Network, State
+from darius.mrt2.package import Architecture
+from darius.mrt2.sampling import Draws, first_key
+
+
+class FrameDecoder:
+    """Plays and hears frames. Holds parameters and compiled functions: calls do not influence each other.
+
+    Args:
+      flat: float parameters by name (`weights.language_model`), converted on the host.
+      device: None is JAX's default device.
+
+    Raises:
+      BadCheckpoint: the parameters do not fit the architecture.
+    """
+
+    def __init__(
+        self, architecture: Architecture, flat: Mapping[str, Any], *, device: jax.Device | None = None
+    ) -> None:
+        self.architecture = architecture
+        self.device = device or jax.devices()[0]
+        network = Network(architecture)
+        weights.check(network, flat)
+        self.params = weights.pack(network, flat, device=self.device)
+        self._begin = jax.jit(network.begin)
+        self._play = jax.jit(network.play, static_argnames="listed")
+        self._hear = jax.jit(network.hear)
+
+    @property
+    def dtype(self) -> str:
+        """Of most arithmetic."""
+        return str(np.dtype(self.architecture.model.compute_dtype))
+
+    def begin(self, seed: ArrayLike) -> State:
+        """Streams that have heard nothing, one for each seed, uint32 [B]."""
+        return self.begin_with(first_key(seed))
+
+    def begin_with(self, keys: jax.Array) -> State:
+        """Streams that have heard nothing, one for each key, uint32 [B, 2]."""
+        state: State = self._begin(self.params, jax.device_put(keys, self.device))
+        return state
+
+    def play(
+        self, state: State, conditioning: ArrayLike, draws: Draws, *, forced: ArrayLike | None = None
+    ) -> tuple[jax.Array, State]:
+        """The next frames of every stream; compiled for each number of frames and batch.
+
+        Args:
+          conditioning: tokens int32 [B, frames, channels].
+          draws: a value a stream.
+          forced: codes int32 [B, frames, levels] that are not drawn; -1 where they are.
+
+        Returns:
+          codes int32 [B, frames, levels] on the device, possibly still being computed, and the new state.
+
+        Raises:
+          OutOfMemory: the batch does not fit on the device.
+        """
+        # On a GPU sorting is many small kernels, so there the top k are counted.
+        size = self.architecture.codebook_size
+        listed = list_length(draws.top_k, size) if self.device.platform == "cpu" else None
+        with memory_errors(f"playing {np.shape(conditioning)[0]} streams"):
+            played: tuple[jax.Array, State] = self._play(self.params, state, conditioning, draws, forced, listed=listed)
+        return played
+
+    def hear(self, state: State, codes: ArrayLike, conditioning: ArrayLike) -> State:
+        """The state after known frames, int32 [B, frames, levels]; frames of -1 at the front are skipped."""
+        with memory_errors("listening"):
+            heard: State = self._hear(self.params, state, codes, conditioning)
+        return heard

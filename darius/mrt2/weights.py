@@ -1,0 +1,103 @@
+"""Parameters of Magenta RealTime 2: the release's tensors -> what network and codec take; random ones. Knows no files.
+
+A checkpoint's names are `params/depthformer/...` (the language model) and `params/soundstream/{decoder,quantizer}/...`;
+the codec's encoder lies in a file of its own, `params/encoder/...`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from darius.codec.weights import flatten, nest
+from darius.errors import BadCheckpoint
+from darius.mrt2.network import Network, Params
+
+LANGUAGE_MODEL, CODEC, ENCODER = "params/depthformer/", "params/soundstream/", "params/encoder/"
+_LOGITS = "decoder/depth_body/to_logits"
+_HINT = "Use mrt2_small.safetensors or mrt2_base.safetensors of google/magenta-realtime-2."
+
+Flat = Mapping[str, Any]
+
+
+def language_model(file: Flat) -> dict[str, Any]:
+    """The language model's tensors of a checkpoint, by the names of `Network.shapes`, flat."""
+    return {name.removeprefix(LANGUAGE_MODEL): value for name, value in file.items() if name.startswith(LANGUAGE_MODEL)}
+
+
+def codec(file: Flat, encoder: Flat) -> dict[str, Any]:
+    """The codec's parameters, nested as `darius.codec` takes them, of a checkpoint and the encoder's own file.
+
+    Raises:
+      BadCheckpoint: one of them has none.
+    """
+    found = {name.removeprefix(CODEC): value for name, value in file.items() if name.startswith(CODEC)}
+    heard = {name.removeprefix("params/"): value for name, value in encoder.items() if name.startswith(ENCODER)}
+    if not found or not heard:
+        missing = "encoder" if found else "decoder"
+        raise BadCheckpoint(f"The files of Magenta RealTime 2 hold no codec {missing}.", _HINT)
+    return nest({name: np.asarray(value, np.float32) for name, value in (found | heard).items()})
+
+
+def check(network: Network, flat: Flat) -> None:
+    """Raises BadCheckpoint naming the first tensor that is missing, misshapen or unknown."""
+    wanted = flatten(network.shapes())
+    for name, value in wanted.items():
+        if name not in flat:
+            raise BadCheckpoint(f"The checkpoint lacks the tensor {LANGUAGE_MODEL}{name}.", _HINT)
+        if tuple(np.shape(flat[name])) != tuple(value.shape):
+            raise BadCheckpoint(
+                f"The tensor {LANGUAGE_MODEL}{name} is {list(np.shape(flat[name]))}, not {list(value.shape)}.", _HINT
+            )
+    if extra := sorted(set(flat) - set(wanted)):
+        raise BadCheckpoint(f"The checkpoint has a tensor too many: {LANGUAGE_MODEL}{extra[0]}.", _HINT)
+
+
+def initialise(network: Network, seed: int = 0) -> dict[str, Any]:
+    """Random float32 parameters on the host, flat: kernels scaled by their fan-in, scales one, biases zero."""
+    rng = np.random.default_rng(seed)
+    return {name: _random(rng, name, value.shape) for name, value in flatten(network.shapes()).items()}
+
+
+def pack(network: Network, flat: Flat, *, device: Any) -> Params:
+    """Parameters on the device, matrices in the type that they are used in: the package casts them in every step.
+
+    Norms, attention sinks and scales stay as they are.
+
+    Returns:
+      "layers": nested as the package's; "projections": the kernel and bias of each level's own codes.
+    """
+    dtype = jnp.dtype(network.architecture.model.compute_dtype)
+    cast = {name: _cast(name, value, dtype) for name, value in flat.items()}
+    kernel, bias = cast.pop(f"{_LOGITS}/kernel"), cast.pop(f"{_LOGITS}/bias")
+    size = network.architecture.codebook_size
+    firsts = [network.architecture.reserved + level * size for level in range(network.architecture.levels)]
+    projections = [
+        (np.ascontiguousarray(kernel[:, first : first + size]), bias[first : first + size]) for first in firsts
+    ]
+    packed: Params = jax.device_put({"layers": nest(cast), "projections": projections}, device)
+    return packed
+
+
+def _cast(name: str, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    used = name.endswith(("/kernel", "/embedding")) or (name.endswith("/bias") and "_ln/" not in name)
+    return np.asarray(value).astype(dtype if used else np.float32)
+
+
+def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    leaf = name.rpartition("/")[2]
+    if leaf == "scale":
+        return np.ones(shape, np.float32)
+    if leaf in ("bias", "per_dim_scale"):
+        return np.zeros(shape, np.float32)
+    if leaf == "kernel":
+        # [..., in, out] of dense layers, [in, heads, dim] of attention's inputs, [out, heads, dim] of its outputs.
+        fan_in = math.prod(shape[1:]) if "output_projection" in name else shape[0]
+    else:
+        fan_in = shape[-1]
+    return rng.standard_normal(shape, np.float32) / np.float32(math.sqrt(fan_in))
