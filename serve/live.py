@@ -11,7 +11,6 @@ import asyncio
 import collections
 import contextvars
 import dataclasses
-import functools
 import logging
 import math
 import time
@@ -19,17 +18,16 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from darius.batching import Advance
 from darius.errors import Busy, DariusError
 from darius.jam import Delivery, Dials, Jam
-from darius.session import Knobs, Streams
 from serve import request_id
+from serve.endings import SHUTDOWN, Ending
 from serve.errors import Refused, sentence
-from serve.packets import Packet, pack
+from serve.maker import Maker
+from serve.packets import Packet
 
 if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
-    from darius.engine import Engine
     from darius.style.mix import StyleRequest
     from darius.style.steering import Assets
     from serve.backend import Backend
@@ -38,57 +36,6 @@ log = logging.getLogger("darius.serve")
 
 MOST_CONTEXTS = 8
 """New contexts that may wait for the next chunk; each may hold a minute of sound."""
-
-
-def call_lengths(engine: Engine) -> tuple[int, ...]:
-    """Frames that a device call is made of, ascending: short ones for a quick first chunk, and the whole chunk.
-
-    Few, since each is another program to compile and streams share a call only if it is as long.
-    """
-    return tuple(sorted({max(1, engine.chunk_frames // 5 + 2), engine.chunk_frames // 2, engine.chunk_frames} - {0}))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ending:
-    """Why a jam is over, and what everyone who asks is told.
-
-    Attributes:
-      reason: stopped (by its client), stopped_all, model_changed, expired, disconnected, failed, shutdown.
-    """
-
-    reason: str
-    message: str
-    hint: str = "Start another."
-    status: int = 408
-    code: str = "session_stopped"
-
-    @classmethod
-    def of(cls, error: DariusError) -> Ending:
-        """The end of a jam that failed."""
-        return cls(reason="failed", message=error.message, hint=error.hint, status=error.http_status, code=error.code)
-
-    def error(self) -> Refused:
-        """A new error each time: one that is raised again and again would hold on to all who raised it."""
-        return Refused(self.message, self.hint, status=self.status, code=self.code)
-
-
-SHUTDOWN = Ending(
-    reason="shutdown",
-    message="The server is shutting down.",
-    hint="Try again in a moment.",
-    status=503,
-    code="shutting_down",
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What the device is to advance next."""
-
-    streams: Streams
-    knobs: Knobs
-    frames: int
-    calls_left: int
 
 
 class Live:
@@ -134,7 +81,7 @@ class Live:
         self._contexts = 0
         self._callers: collections.deque[object] = collections.deque()
         self._pulse: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lengths = call_lengths(jam.model)
+        self._maker = Maker(backend, jam, id)
         # A context of its own: the request's would keep its upload in memory for as long as the jam lives.
         context = contextvars.Context()
         context.run(request_id.adopt, self.request_id)
@@ -283,54 +230,14 @@ class Live:
 
     async def _make_chunk(self) -> None:
         self.started_at = time.time()
-        made: Advance | None = None
-        while isinstance(step := await self._backend.in_thread(functools.partial(self._step, made)), Ask):
-            made = await asyncio.wrap_future(
-                self._backend.conductor.advance(
-                    step.streams,
-                    step.knobs,
-                    deadline=self._deadline(step.calls_left),
-                    key=self.id,
-                    frames=step.frames,
-                    engine=self.jam.model,
-                )
-            )
+        packet = await self._maker.make(lambda: self.delivery.deadline(time.monotonic()))
         now = time.monotonic()
         self.late += now > self._due(now)
         if self.first_seconds is None:
             self.first_seconds = now - self.delivery.started
-        self.delivery = self.delivery.offer(step)
+        self.delivery = self.delivery.offer(packet)
         self.completed_at = time.time()
         self._wake()
-
-    def _step(self, made: Advance | None) -> Ask | Packet:
-        """In a thread: takes in what was made; then what has to be made next, or the chunk."""
-        jam = self.jam
-        if made is not None:
-            jam.feed(made)
-        needed = jam.frames_needed()
-        if needed:
-            streams, knobs = jam.call()
-            return Ask(streams=streams, knobs=knobs, frames=self._frames(needed), calls_left=jam.calls_needed())
-        chunk = jam.cut()
-        assert chunk is not None  # no frames are missing
-        return pack(chunk, jam.settings)
-
-    def _frames(self, needed: int) -> int:
-        """Frames of the next call: whole chunks, which all streams share, but for a first or a short chunk's end.
-
-        It depends on the jam alone: the same seed plays the same, whoever else plays.
-        """
-        short = self.jam.settings.bpm is None and self.delivery.chunk_seconds * self.jam.model.frame_rate
-        if self.jam.chunks_cut and not (short and short < self._lengths[-1]):
-            return self._lengths[-1]
-        return next((length for length in self._lengths if length >= needed), self._lengths[-1])
-
-    def _deadline(self, calls_left: int) -> float:
-        """When the next call has to be done, so that the rest of the chunk's calls still come in time."""
-        last = self.delivery.deadline(time.monotonic())
-        typical = self._backend.conductor.stats().chunk_seconds
-        return last - (calls_left - 1) * max(typical.values(), default=0.0)
 
     def _due(self, now: float) -> float:
         """When the chunk just made should have been there, for the client to play on."""

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from darius.jam import Delivery, Jam, JamSettings
+from serve.endings import EXPIRED, SHUTDOWN, STOPPED, STOPPED_ALL, Ending
 from serve.errors import Refused
-from serve.live import SHUTDOWN, Ending, Live
+from serve.live import Live
 from serve.packets import MOST_BYTES, Packet, wav_size
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ MOST_REMEMBERED = 10_000
 SWEEP_SECONDS = 0.5
 MOST_READY_BYTES = 256 << 20
 """Of WAVs that may wait for one client."""
-
-STOPPED = Ending(reason="stopped", message="The jam was stopped.")
-STOPPED_ALL = Ending(reason="stopped_all", message="The jam was stopped with all others.")
-CHANGED = Ending(reason="model_changed", message="The jam ended because another model was selected.")
-DISCONNECTED = Ending(reason="disconnected", message="The jam ended with its socket.")
-EXPIRED = Ending(
-    reason="expired", message="The jam ended because its client did not call any more.", code="session_expired"
-)
 
 
 class Sessions:

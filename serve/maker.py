@@ -1,0 +1,97 @@
+"""One chunk of a jam: calls of the device until it is there, cut and encoded in a thread. Knows no client and no clock."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
+
+from darius.batching import Advance
+from darius.jam import Jam
+from darius.session import Knobs, Streams
+from serve.packets import Packet, pack
+
+if TYPE_CHECKING:
+    from darius.engine import Engine
+    from serve.backend import Backend
+
+
+def call_lengths(engine: Engine) -> tuple[int, ...]:
+    """Frames that a device call is made of, ascending: short ones for a quick first chunk, and the whole chunk.
+
+    Few, since each is another program to compile, and streams share a call only if it is as long.
+    """
+    whole = engine.chunk_frames
+    return tuple(sorted({-(-whole // 5) + 2, -(-whole // 2), whole}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What the device is to advance next."""
+
+    streams: Streams
+    knobs: Knobs
+    frames: int
+    calls_left: int
+
+
+class Maker:
+    """Makes the chunks of one jam, one after the other.
+
+    Args:
+      key: whose turn it is on the device.
+    """
+
+    def __init__(self, backend: Backend, jam: Jam, key: Hashable) -> None:
+        self._backend, self._jam, self._key = backend, jam, key
+        self._lengths = call_lengths(jam.model)
+
+    async def make(self, deadline: Callable[[], float]) -> Packet:
+        """The next chunk.
+
+        Args:
+          deadline: when it has to be there, in monotonic seconds; asked again before each call.
+        """
+        made: Advance | None = None
+        while isinstance(step := await self._backend.in_thread(functools.partial(self._step, made)), Ask):
+            made = await asyncio.wrap_future(
+                self._backend.conductor.advance(
+                    step.streams,
+                    step.knobs,
+                    deadline=deadline() - (step.calls_left - 1) * self._call_seconds(),
+                    key=self._key,
+                    frames=step.frames,
+                    engine=self._jam.model,
+                )
+            )
+        return step
+
+    def _step(self, made: Advance | None) -> Ask | Packet:
+        """In a thread: takes in what was made; then what has to be made next, or the chunk."""
+        jam = self._jam
+        if made is not None:
+            jam.feed(made)
+        needed = jam.frames_needed()
+        if needed:
+            streams, knobs = jam.call()
+            return Ask(streams=streams, knobs=knobs, frames=self._frames(needed), calls_left=jam.calls_needed())
+        chunk = jam.cut()
+        assert chunk is not None  # no frames are missing
+        return pack(chunk, jam.settings)
+
+    def _frames(self, needed: int) -> int:
+        """Frames of the next call: whole ones, which streams share, but for the end of a first or a short chunk.
+
+        It depends on the jam alone: the same seed plays the same, whoever else plays.
+        """
+        settings, whole = self._jam.settings, self._lengths[-1]
+        short = settings.bpm is None and settings.chunk_duration * self._jam.model.frame_rate < whole
+        if self._jam.chunks_cut and not short:
+            return whole
+        return next((length for length in self._lengths if length >= needed), whole)
+
+    def _call_seconds(self) -> float:
+        """How long a call takes now: what later calls of the same chunk have to be left with."""
+        return max(self._backend.conductor.stats().chunk_seconds.values(), default=0.0)
