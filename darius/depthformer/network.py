@@ -97,13 +97,35 @@ def sinusoids(length: int, width: int) -> NDArray[np.float32]:
     return table.astype(np.float32)
 
 
+@jax.custom_vjp
+def lookup(table: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Rows of a table. Its gradient is summed in float32, as the original's product with one-hot rows is.
+
+    A plain gather's would be summed in the table's type: in bfloat16, a thousand masks in a row would count as few.
+    """
+    return table[tokens]
+
+
+def _lookup_forward(table: jax.Array, tokens: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return table[tokens], (tokens, table)
+
+
+def _lookup_backward(saved: tuple[jax.Array, jax.Array], change: jax.Array) -> tuple[jax.Array, None]:
+    tokens, table = saved
+    wide = jnp.zeros(table.shape, jnp.float32).at[tokens].add(change.astype(jnp.float32))
+    return wide.astype(table.dtype), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
+
+
 def encode_packed(
     config: DepthformerConfig, packed: Packed, tokens: jax.Array, dropout: Dropout | None = None
 ) -> jax.Array:
     """`encode` on packed parameters; the layers may be a tuple or stacked."""
     dtype = packed.embedding.dtype
     positions = sinusoids(tokens.shape[1], config.embed_dim)
-    x = (packed.embedding[tokens].astype(jnp.float32) + positions).astype(dtype)
+    x = (lookup(packed.embedding, tokens).astype(jnp.float32) + positions).astype(dtype)
     stack_dropout = _child(dropout, 0)
     x = dropped(stack_dropout, x, 0)
     x = _encoder_stack(config, packed.encoder, x, padding_bias(tokens, dtype), stack_dropout)
@@ -161,7 +183,7 @@ def decode_packed(
     levels = config.layout.codec_levels
     batch, length = decoder_input_tokens.shape
     stack_dropout = _child(dropout, 1)
-    vectors = packed.embedding[decoder_input_tokens].astype(jnp.float32)
+    vectors = lookup(packed.embedding, decoder_input_tokens).astype(jnp.float32)
     vectors = dropped(stack_dropout, vectors, 0)
     # Shifted left again, a frame's own token vectors stand together; what follows the last one is never read.
     frames = jnp.pad(vectors[:, 1:], ((0, 0), (0, 1), (0, 0))).reshape(batch, length // levels, levels, -1)
