@@ -46,11 +46,14 @@ class Live:
       jam: just started.
       delivery: its delivery rules.
       id: of the session.
+      style: that it began with.
       most_ready: chunks that may wait to go, besides what `delivery` allows.
+      of_socket: its chunks go to the socket that started it, and to nobody else.
       on_end: called once, when it is over.
 
     Attributes:
       kind: "bars" or "stream".
+      style: that was last asked for.
       started_at, completed_at: wall clock (seconds since 1970) of the newest chunk's making; None before.
       late: chunks that were made after they should have gone.
       first_seconds: from the start to the first chunk; None before.
@@ -63,11 +66,14 @@ class Live:
         delivery: Delivery[Packet],
         *,
         id: str,
+        style: StyleRequest,
         most_ready: int,
+        of_socket: bool,
         on_end: Callable[[Live], None],
     ) -> None:
         self.id, self.jam, self.delivery = id, jam, delivery
         self.kind = "stream" if jam.settings.bpm is None else "bars"
+        self.style, self.of_socket = style, of_socket
         self.ending: Ending | None = None
         self.started_at: float | None = None
         self.completed_at: float | None = None
@@ -76,7 +82,7 @@ class Live:
         self.request_id = request_id.current()
         self._backend, self._most_ready, self._on_end = backend, most_ready, on_end
         self._dials: Dials | None = None
-        self._style: Callable[[], None] | None = None
+        self._restyle: Callable[[], None] | None = None
         self._length: Fraction | None = None
         self._contexts = 0
         self._callers: collections.deque[object] = collections.deque()
@@ -135,9 +141,10 @@ class Live:
         """New dials, from the next chunk on."""
         self._dials = dials
 
-    def restyle(self, style: StyleRequest, *, current_mix: bool, ramp: float | None, assets: Assets) -> None:
+    def restyle(self, style: StyleRequest, *, current_mix: bool, ramp: float | None, assets: Assets | None) -> None:
         """Another style, which glides in from the next chunk on; the last one before it counts."""
-        self._style = lambda: self.jam.update(style=style, current_mix=current_mix, ramp_seconds=ramp, assets=assets)
+        self.style = style
+        self._restyle = lambda: self.jam.update(style=style, current_mix=current_mix, ramp_seconds=ramp, assets=assets)
 
     def pace(self, paced: bool) -> None:
         """In real time, or as fast as it is made."""
@@ -209,12 +216,12 @@ class Live:
 
     async def _settle(self) -> None:
         """Lets all changes act that have come until now."""
-        dials, style, length = self._dials, self._style, self._length
-        self._dials = self._style = self._length = None
+        dials, restyle, length = self._dials, self._restyle, self._length
+        self._dials = self._restyle = self._length = None
         if dials is not None:
             self.jam.update(dials=dials)
-        if style is not None:
-            style()
+        if restyle is not None:
+            restyle()
         if length is not None:
             self.jam.recut(length)
             self.delivery = self.delivery.recut(float(length))

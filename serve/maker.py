@@ -1,4 +1,4 @@
-"""One chunk of a jam: calls of the device until it is there, cut and encoded in a thread. Knows no client and no clock."""
+"""One chunk of a jam: calls of the device until it is there; cut and encoded in a thread. Knows no client, no clock."""
 
 from __future__ import annotations
 

@@ -127,6 +127,7 @@ class Sessions:
         buffer_ahead: int = 1,
         paced: bool = True,
         most_ready: int | None = None,
+        of_socket: bool = False,
     ) -> Live:
         """Starts a jam in the slot `name`; it begins to play at once.
 
@@ -134,6 +135,7 @@ class Sessions:
           buffer_ahead: chunks that the client holds beyond the playing one.
           paced: chunks go in real time.
           most_ready: chunks that may wait to go; as many as the client holds if None.
+          of_socket: its chunks go to one socket only.
 
         Raises:
           BadAudio, InvalidOption: the jam cannot be started like this.
@@ -165,7 +167,16 @@ class Sessions:
             raise Refused("The jam was stopped before it began.", "Start it again.", status=409, code="session_stopped")
         self._starting.discard(name)
         self._over.pop(name, None)
-        live = Live(self._backend, jam, delivery, id=name, most_ready=most_ready or buffer_ahead, on_end=self._ended)
+        live = Live(
+            self._backend,
+            jam,
+            delivery,
+            id=name,
+            style=style,
+            most_ready=most_ready or buffer_ahead,
+            of_socket=of_socket,
+            on_end=self._ended,
+        )
         self._live[name] = live
         self.started += 1
         if self._sweeper is None:
