@@ -5,6 +5,7 @@ import { Jam } from "./jam.js";
 import { dressSlider, turn } from "./knobs.js";
 import { LoopPicker } from "./loop.js";
 import { ModelPanel } from "./models.js";
+import { Notices } from "./notices.js";
 import { Player } from "./player.js";
 import { recall, remember } from "./settings.js";
 import { StyleList } from "./styles.js";
@@ -13,9 +14,11 @@ import { themeButton } from "./theme.js";
 
 const UPDATE_AFTER = 150; // ms of rest after the last turn of a knob
 const LOOK_EVERY = 5_000; // ms between looks at the server
+const SPLICED_BARS = 2;
 const REMEMBERED = ["temperature", "topk", "guidance", "loop-weight", "glide", "volume", "bars-per-chunk"];
 
 const get = (id) => document.getElementById(id);
+const notices = new Notices(get);
 const player = new Player();
 const jam = new Jam(player);
 const takes = new Takes(player, get("takes"), get("take-row"));
@@ -32,6 +35,7 @@ const models = new ModelPanel({
   steering: get("steering"), sliders: get("steering-sliders"), key: get("key"), assets: get("assets"),
 });
 let canPlay = false;
+let resting = 0; // timer
 let changed = new Set(); // names of knobs that were turned since the last update
 
 // What the hands set.
@@ -67,14 +71,14 @@ function startRequest() {
 
 async function startOrStop() {
   if (jam.state !== "idle") return jam.stop();
-  hideFailure();
+  notices.clear();
   loops.quiet();
-  if (mode() === "bar" && !loops.loop) return fail("Choose a loop first: a file of yours, or one of those below.", get("file"));
-  if (mode() === "bar" && !(loops.bpm >= 20 && loops.bpm <= 400)) return fail("Give the loop's tempo, from 20 to 400 bpm.", get("bpm"));
+  if (mode() === "bar" && !loops.loop) return notices.fail("Choose a loop first: a file of yours, or one of those below.", { focus: get("file") });
+  if (mode() === "bar" && !(loops.bpm >= 20 && loops.bpm <= 400)) return notices.fail("Give the loop's tempo, from 20 to 400 bpm.", { focus: get("bpm") });
   try {
     await player.open();
   } catch (error) {
-    return fail(`This browser gives no sound: ${error.message}`);
+    return notices.fail(`This browser gives no sound: ${error.message}`);
   }
   jam.start(startRequest());
   newTape();
@@ -97,17 +101,18 @@ function recordOrNot() {
 
 get("play").addEventListener("click", startOrStop);
 get("record").addEventListener("click", recordOrNot);
-get("reseed-loop").addEventListener("click", () => reseed({ loop_audio_b64: loops.wire }, "loop again"));
-get("reseed-played").addEventListener("click", () => reseed({}, "reseeded"));
+get("reseed").addEventListener("click", () => {
+  jam.reseed(loops.wire);
+  display.mark("the loop again");
+});
+get("splice").addEventListener("click", () => {
+  jam.splice(loops.wire, SPLICED_BARS);
+  display.mark("the loop's end");
+});
 get("roll-all").addEventListener("click", () => styles.rollAll());
 get("reset-knobs").addEventListener("click", () => {
   for (const id of ["temperature", "topk", "guidance"]) turn(get(id), get(id).defaultValue);
 });
-
-function reseed(loop, label) {
-  jam.reseed(loop);
-  display.mark(label);
-}
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea, button, summary, a")) return;
@@ -118,7 +123,6 @@ addEventListener("keydown", (event) => {
 
 // Turning knobs while it plays.
 
-let resting = 0;
 function turned(name) {
   changed.add(name);
   save();
@@ -154,31 +158,28 @@ jam.addEventListener("state", ({ detail: { state } }) => {
   invite();
 });
 jam.addEventListener("begin", () => {
-  announce("Playing.");
+  notices.announce("Playing.");
   invite();
 });
 jam.addEventListener("pause", () => {
-  showSlow();
-  announce("A pause: the server is late.");
+  notices.slow(true, jam.speed);
+  notices.announce("A pause: the server is late.");
 });
-jam.addEventListener("end", () => {
-  announce("Stopped.");
-  showSlow();
-});
+jam.addEventListener("end", () => notices.announce("Stopped."));
 jam.addEventListener("trip", ({ detail }) => (get("trip").textContent = `${Math.round(detail.seconds * 1000)} ms`));
-jam.addEventListener("failure", ({ detail }) => fail(detail.message));
-player.addEventListener("failed", () => fail("The browser's sound thread broke down. Reload the page."));
-loops.addEventListener("failure", ({ detail }) => fail(detail.message, get("file")));
+jam.addEventListener("failure", ({ detail }) => notices.fail(detail.message));
+player.addEventListener("failed", () => notices.fail("The browser's sound thread broke down. Reload the page."));
+loops.addEventListener("failure", ({ detail }) => notices.fail(detail.message, { focus: get("file") }));
 loops.addEventListener("change", () => {
-  hideFailure();
+  notices.clear();
   if (jam.state === "idle") rewind();
 });
 takes.addEventListener("change", () => {
   get("record").setAttribute("aria-pressed", takes.recording);
   get("no-takes").hidden = get("takes").children.length > 0;
-  announce(takes.recording ? "Recording." : "");
+  notices.announce(takes.recording ? "Recording." : "");
 });
-takes.addEventListener("full", () => fail("A take ends after twenty minutes; it is in the list."));
+takes.addEventListener("full", () => notices.fail("A take ends after twenty minutes; it is in the list."));
 takes.addEventListener("loop", ({ detail: { blob, name } }) => {
   document.querySelector("[name=mode][value=bar]").checked = true;
   showMode();
@@ -188,7 +189,7 @@ takes.addEventListener("loop", ({ detail: { blob, name } }) => {
 setInterval(() => {
   get("record-word").textContent = takes.recording ? clock(takes.seconds) : "Record";
   if (jam.state === "waiting" || jam.state === "connecting") invite();
-  if (!jam.slow) get("slow").hidden = true;
+  notices.slow(jam.slow, jam.speed);
 }, 250);
 
 // What the server is.
@@ -211,40 +212,16 @@ models.addEventListener("failure", ({ detail }) => {
     showButtons();
   }
   if (detail.code === "unauthorized") get("model-details").open = true;
-  fail(detail.message);
+  notices.fail(detail.message, { passing: gone });
 });
 
 function serverIs(state, words) {
   get("lamp").dataset.is = state;
   get("server-line").textContent = words;
-  if (state !== "gone" && lastFailure === "unreachable") hideFailure();
+  if (state !== "gone") notices.recovered();
 }
 
-// Words on the page.
-
-let lastFailure = null;
-function fail(sentence, focus) {
-  if (!get("failure").hidden && get("failure-text").textContent === sentence) return; // said already
-  get("failure-text").textContent = sentence;
-  get("failure").hidden = false;
-  lastFailure = sentence.startsWith("The server cannot be reached") ? "unreachable" : "other";
-  focus?.focus();
-}
-
-function hideFailure() {
-  get("failure").hidden = true;
-  lastFailure = null;
-}
-
-function announce(words) {
-  get("say").textContent = words;
-}
-
-function showSlow() {
-  const speed = jam.speed && jam.speed < 1 ? ` (about ${jam.speed.toFixed(1)} of real time)` : "";
-  get("slow").textContent = `The server makes music slower than it is played${speed}, so there are pauses. Recordings leave them out.`;
-  get("slow").hidden = !jam.slow;
-}
+// How the page looks.
 
 function invite() {
   const waiting = mode() === "bar" ? "Listening to the loop and making the first bars" : "Making the first seconds";
@@ -286,7 +263,6 @@ function restore() {
   showMode();
 }
 
-get("failure-close").addEventListener("click", hideFailure);
 themeButton(get("theme"));
 restore();
 get("volume").dispatchEvent(new Event("input"));

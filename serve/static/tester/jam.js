@@ -34,7 +34,7 @@ export class Jam extends EventTarget {
     stream.addEventListener("status", ({ detail }) => detail.updated !== undefined && this.#tell("updated", detail));
     for (const type of ["trip", "started", "failure"]) stream.addEventListener(type, ({ detail }) => this.#tell(type, detail));
     player.addEventListener("begin", () => this.#begin());
-    player.addEventListener("playing", ({ detail }) => this.#bars && stream.consume(detail.index));
+    player.addEventListener("playing", ({ detail }) => this.#bars && stream.send({ type: "consume", chunk_index: detail.index }));
     player.addEventListener("dry", () => this.#dry());
     player.addEventListener("stopped", () => this.#tell("end"));
   }
@@ -61,11 +61,17 @@ export class Jam extends EventTarget {
   }
 
   update(changes) {
-    this.#stream.update(changes);
+    this.#stream.send({ type: "update", ...changes });
   }
 
+  /** @param {string} loop WAV in base64: the music goes on from it, bar on bar */
   reseed(loop) {
-    this.#stream.reseed(loop);
+    this.#stream.send({ type: "reseed", loop_audio_b64: loop });
+  }
+
+  /** Puts the last bars of the loop in the place of the last bars played. */
+  splice(loop, bars) {
+    this.#stream.send({ type: "reseed_splice", combined_audio_b64: loop, anchor_bars: bars });
   }
 
   /** Fades out at once. */

@@ -35,17 +35,9 @@ export class JamStream extends EventTarget {
     socket.onclose = (event) => this.#closed(socket, event);
   }
 
-  update(changes) {
-    if (this.playing) this.#send({ type: "update", ...changes });
-  }
-
-  /** The chunk is heard now: the server may send further ones. */
-  consume(index) {
-    if (this.playing) this.#send({ type: "consume", chunk_index: index });
-  }
-
-  reseed(loop) {
-    if (this.playing) this.#send({ type: "reseed", ...loop });
+  /** A message to the running jam; without one it goes nowhere. */
+  send(message) {
+    if (this.playing) this.#send(message);
   }
 
   stop() {
