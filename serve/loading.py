@@ -1,0 +1,189 @@
+"""Bringing a model into memory and getting it ready: reading, steering assets, compiling, measuring. Runs in a thread.
+
+Knows files, the device and the conductor; knows neither what else is loaded nor who asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from darius.batching import Conductor
+from darius.batching.stats import capacity
+from darius.errors import DariusError
+from serve.choice import Choice
+from serve.settings import Settings
+
+if TYPE_CHECKING:
+    from darius.model import Model
+    from darius.style.steering import Assets
+
+log = logging.getLogger("darius.serve")
+
+LOAD = 0.8
+"""Part of the time that jams may keep the device busy; the rest is for one-shots and for what comes between."""
+
+OnProgress = Callable[[str, float], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """A model in memory, and the steering assets in force for it.
+
+    Attributes:
+      model: what plays.
+      assets: mean and centroids; they may come from elsewhere than the model.
+      assets_from: the repository or folder they came from; None without any.
+      choice: what was asked for.
+      size: tiny, base, large, or the model's own name where it is none of them.
+      parameters: of the language model; None where it does not tell.
+      seconds: that loading took.
+    """
+
+    model: Model
+    assets: Assets
+    assets_from: str | None
+    choice: Choice
+    size: str
+    parameters: int | None
+    seconds: float
+
+
+def load(choice: Choice, settings: Settings, report: OnProgress) -> Loaded:
+    """Reads a model and its assets into memory.
+
+    Raises:
+      DariusError: as `darius.load`, and for assets that cannot be used.
+    """
+    from darius.model import load as load_model
+    from darius.style.steering import Assets
+
+    began = time.perf_counter()
+    model = load_model(
+        choice.name, device=settings.device, dtype=settings.dtype, offline=settings.offline, on_progress=report
+    )
+    own = model.assets.mean is not None or model.assets.centroids is not None
+    assets, source = model.assets, choice.place if own else None
+    if choice.assets is None:
+        assets, source = (model.assets, source) if choice.place is None else (Assets(), None)
+    elif choice.assets != choice.place:
+        assets, source = read_assets(choice.assets, settings), choice.assets
+    return Loaded(
+        model=model,
+        assets=assets,
+        assets_from=None if source is None else str(source),
+        choice=choice,
+        size=_size(model),
+        parameters=_parameters(model),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def read_assets(place: str | Path, settings: Settings, *, revision: str | None = None) -> Assets:
+    """Mean and centroids of a repository or folder; fetched if need be, never unpickled.
+
+    Raises:
+      BadCheckpoint: a file has the wrong shape or type.
+      ModelNotFound, DownloadFailed: there is no such place, or it cannot be reached.
+    """
+    from darius.hub import finetunes
+    from darius.style import steering
+
+    files = finetunes.assets(place, revision=revision, offline=settings.offline)
+    return steering.Assets(
+        mean=steering.load_mean(files.mean) if files.mean else None,
+        centroids=steering.load_centroids(files.centroids) if files.centroids else None,
+    )
+
+
+def warm(model: Model, conductor: Conductor) -> None:
+    """Makes the first chunk: afterwards a stream begins without waiting for a compiler."""
+    from darius.audio.waveform import Waveform
+    from darius.context import loop_codes
+
+    _compile(model, 1)
+    conductor.warm([1], engine=model).result()
+    noise = np.random.default_rng(0).normal(0, 0.1, (4 * model.codec.sample_rate, 2)).astype(np.float32)
+    loop_codes(model, Waveform(noise, model.codec.sample_rate), stretch=Fraction(1), end=Fraction(0))
+
+
+def measure(model: Model, conductor: Conductor, most: int | None, found: Callable[[int], None]) -> None:
+    """Finds out how many streams the device carries, and compiles what they may come to need.
+
+    Args:
+      most: that are wanted.
+      found: called with what is known so far, from 1 up.
+    """
+    chunk = model.chunk_frames / model.frame_rate
+
+    def prepare(size: int) -> None:
+        known = conductor.stats().chunk_seconds if conductor.engine is model else {}
+        found(max(1, capacity(known, chunk, LOAD).streams))
+        _compile(model, size)
+
+    measured = conductor.measure_capacity(engine=model, load=LOAD, most=most, prepare=prepare)
+    found(max(1, measured.streams))
+    log.info("capacity measured: %d streams (%s)", measured.streams, _table(measured.seconds))
+    for size in [size for size, seconds in measured.seconds.items() if seconds <= LOAD * chunk]:
+        for guidance, top_k in itertools.product((5.0, 0.0), (40, 0)):
+            _compile(model, size, guidance=guidance, top_k=top_k)
+
+
+def probe(device: str) -> dict[str, Any]:
+    """What this machine can compute on: backend, devices, has_gpu, error."""
+    from darius.devices import find_device, list_devices
+
+    try:
+        found = list_devices()
+        chosen = find_device(device).platform
+    except (DariusError, RuntimeError) as error:
+        return {"backend": None, "devices": [], "has_gpu": False, "error": str(error)}
+    return {
+        "backend": chosen,
+        "devices": [f"{d.kind}:{d.index} {d.name}" for d in found],
+        "has_gpu": any(d.kind in ("gpu", "cuda", "rocm") for d in found),
+        "error": None,
+    }
+
+
+def _compile(model: Model, size: int, *, guidance: float = 5.0, top_k: int = 40) -> None:
+    """Plays a chunk of `size` streams beside the conductor: compiling takes seconds, which jams do not have."""
+    from darius import session
+
+    knobs = session.Knobs(guidance=guidance, top_k=top_k)
+    stream = session.start(model, model.nothing(), 0, knobs)
+    session.advance(model, session.gather([stream] * size), [knobs] * size)
+
+
+def _table(seconds: Any) -> str:
+    return ", ".join(f"{size}: {taken:.3f} s" for size, taken in seconds.items())
+
+
+def _size(model: Model) -> str:
+    from darius.depthformer.config import DepthformerConfig
+
+    config = getattr(getattr(model, "decoder", None), "config", None)
+    if isinstance(config, DepthformerConfig):
+        for name in ("tiny", "base", "large"):
+            known: DepthformerConfig = getattr(DepthformerConfig, name)()
+            if (config.embed_dim, config.num_encoder_layers) == (known.embed_dim, known.num_encoder_layers):
+                return name
+    return model.name
+
+
+def _parameters(model: Model) -> int | None:
+    import jax
+
+    packed = getattr(getattr(model, "decoder", None), "packed", None)
+    with contextlib.suppress(TypeError):
+        return sum(int(leaf.size) for leaf in jax.tree.leaves(packed)) or None
+    return None
