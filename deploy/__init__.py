@@ -1,0 +1,1 @@
+"""Many Darius servers behind one address: examples for clusters. Nothing in Darius needs them."""
