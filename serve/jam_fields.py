@@ -26,10 +26,10 @@ STREAM_STYLE = "warmup"
 
 
 def _joined(value: Any) -> Any:
-    """A list is as good as its entries with commas between them."""
+    """A list is as good as its entries with commas between them. Half characters, which JSON can hold, become "?"."""
     if isinstance(value, list) and all(isinstance(entry, str | int | float) for entry in value):
-        return ",".join(map(str, value))
-    return str(value) if isinstance(value, int | float) else value
+        value = ",".join(map(str, value))
+    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else value
 
 
 def _tempo(value: Any) -> Any:
@@ -49,7 +49,7 @@ def _tempo(value: Any) -> Any:
 Csv = Annotated[str, BeforeValidator(_joined), Field(max_length=8000)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Tempo = Annotated[str, BeforeValidator(_tempo), WithJsonSchema({"type": "number", "minimum": 20, "maximum": 400})]
-SessionId = Annotated[str, Field(min_length=1, max_length=128)]
+SessionId = Annotated[str, BeforeValidator(_joined), Field(min_length=1, max_length=128)]
 NewSessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@=+-]{1,128}$")]
 Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 

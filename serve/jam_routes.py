@@ -17,6 +17,7 @@ from serve.jam_fields import JamStart, SessionId, Update, neutral, seed_of
 from serve.live import Live
 from serve.packets import beats_a_minute
 from serve.sessions import Sessions
+from serve.steering import steer
 
 jam = Blueprint("jam", __name__, url_prefix="/jam")
 
@@ -117,7 +118,7 @@ async def consume() -> dict[str, Any]:
 async def update() -> dict[str, Any]:
     """Turns knobs, from the next chunk on, and styles, which glide in; what is not given stays as it is."""
     form = await forms.read(JamUpdate)
-    steer(_sessions().get(form.session_id), form)
+    steer(_sessions().get(form.session_id), form, backend().models)
     return {"ok": True}
 
 
@@ -161,22 +162,6 @@ async def status() -> dict[str, Any]:
     """How a jam is going: what was made, what went, and the knobs in force."""
     wanted = forms.query(OfSession)
     return {"ok": True, **report(_sessions().get(wanted.session_id))}
-
-
-def steer(live: Live, changes: Update) -> None:
-    """Lets a jam follow what is given.
-
-    Raises:
-      InvalidOption: an entry of a list is not a number, or negative; nothing is changed then.
-    """
-    style, dials = changes.style(live.style), changes.dials(live.dials)
-    current_mix = changes.use_current_mix_as_style and live.kind == "bars"
-    if dials != live.dials:
-        live.turn(dials)
-    if style != live.style or current_mix:
-        loaded = backend().models.current()
-        assets = loaded.assets if loaded.model is live.jam.model else None
-        live.restyle(style, current_mix=current_mix, ramp=changes.style_ramp_seconds, assets=assets)
 
 
 def report(live: Live) -> dict[str, Any]:

@@ -151,9 +151,9 @@ class Live:
         self.delivery = dataclasses.replace(self.delivery, paced=paced)
         self._wake()
 
-    def recut(self, chunk_seconds: Fraction) -> None:
-        """Another length of chunks, from the next one on; streams without bars only."""
-        self._length = chunk_seconds
+    def recut(self, frames: int) -> None:
+        """Another length of chunks in codec frames, from the next one on; streams without bars only."""
+        self._length = Fraction(frames, self.jam.model.frame_rate)
 
     async def reseed(self, loop: Waveform | None) -> None:
         """Another context from the next chunk on. Raises BadAudio."""
