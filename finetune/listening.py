@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,6 @@ STORED_LEVELS = 64
 """RVQ levels that an example keeps, at most."""
 BLOCK_SECONDS = 10
 """Batches are padded to a multiple of this, so that one compiled program does for all."""
-RANDOM = "random:"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,8 +86,7 @@ def load(
     """The codec and style of a model, its language model left out.
 
     Args:
-      name: as `darius.load` takes it; or random:base, random:large (a full-size codec of random weights, with tiny's
-        style model: to measure speed).
+      name: as `darius.load` takes it.
       batch: by default what suits the device.
 
     Raises:
@@ -96,12 +95,9 @@ def load(
     place = find_device(device)
     keep_compiled_programs(hub.cache_root() / "compiled")
     with memory_errors(f"loading {name}"):
-        if name.startswith(RANDOM):
-            found = parts.of_model("tiny")
-            codec, codec_sha256 = _random_codec(name, place)
-        else:
-            found = parts.of_model(name, offline=offline, on_progress=on_progress)
-            codec, codec_sha256 = found.load_codec(place, "float32"), codec_hash(found)
+        found = parts.of_model(name, offline=offline, on_progress=on_progress)
+        codec = found.load_codec(place, "float32")
+        codec_sha256, style_sha256 = identify(found)
     small = codec.config.num_features < 256
     return Listener(
         name=name,
@@ -110,7 +106,7 @@ def load(
         style_rate=style_rate(found.style),
         batch=batch or (16 if place.platform != "cpu" else 4 if small else 1),
         codec_sha256=codec_sha256,
-        style_sha256=style_hash(found.style.load()),
+        style_sha256=style_sha256,
         model_sha256=_model_hash(name),
     )
 
@@ -121,10 +117,12 @@ def identify(found: Parts) -> tuple[str, str]:
 
 
 def codec_hash(found: Parts) -> str:
-    """SHA-256 of a codec's tensors as float32, whatever file they are in."""
+    """SHA-256 of a codec's tensors as float32, whatever file they are in; of the configuration, if they are random."""
     from darius.checkpoints import safetensors_io
 
-    return tensors_hash(safetensors_io.load(found.codec))
+    if isinstance(found.codec, Path):
+        return tensors_hash(safetensors_io.load(found.codec))
+    return hashlib.sha256(f"random {found.codec}".encode()).hexdigest()
 
 
 def style_hash(style: StyleModel) -> str:
@@ -150,19 +148,6 @@ def style_rate(style: StyleSource) -> int:
     return musiccoca.SAMPLE_RATE if style.kind == "musiccoca" else features.RATE
 
 
-def _random_codec(name: str, device: Any) -> tuple[Codec, str]:
-    import jax
-
-    from darius.codec import weights
-    from darius.codec.codec import Codec
-    from darius.codec.config import CodecConfig
-
-    config = CodecConfig.tiny() if name == f"{RANDOM}tiny" else CodecConfig.spectrostream()
-    with jax.default_device(jax.devices("cpu")[0]):
-        params = weights.initialise(config, jax.random.key(1))
-    return Codec(config, params, dtype="float32", device=device), tensors_hash(weights.flatten(params))
-
-
 def _model_hash(name: str) -> str | None:
     """SHA-256 of the language model's file, if it is one and it is on this machine."""
     from darius.checkpoints import archives
@@ -170,8 +155,6 @@ def _model_hash(name: str) -> str | None:
     from darius.hub.cache import checkpoints_folder
     from darius.hub.resolving import PACKAGE_FILES
 
-    if name.startswith(RANDOM):
-        return None
     try:
         resolved = hub.resolve(name, offline=True)
     except DariusError:  # not downloaded: preparing data does not need it

@@ -97,6 +97,10 @@ def draw(path: Path, embeddings: Float, styles: Styles, title: str) -> None:
 def _plane(embeddings: Float, styles: Styles) -> tuple[Float, Float]:
     """Clips and centroids on the plane of the largest variance, [n, 2] and [K, 2]."""
     centred = embeddings - styles.mean
-    _, directions = np.linalg.eigh(centred.T @ centred)  # the largest last
-    axes = np.asarray(directions[:, :-3:-1], np.float32)
+    if len(centred) < centred.shape[1]:
+        directions = np.linalg.svd(centred, full_matrices=False)[2].T
+    else:  # the same, of a matrix that does not grow with the clips; the largest come last
+        directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    axes = np.zeros((centred.shape[1], 2), np.float32)
+    axes[:, : directions.shape[1]] = directions[:, :2]
     return np.asarray(centred @ axes, np.float32), np.asarray((styles.centroids - styles.mean) @ axes, np.float32)
