@@ -6,6 +6,7 @@ import { RATE } from "./player.js";
 
 const CALM = 15; // seconds without a pause after which the server counts as quick enough again
 const MOST_CHUNKS = 3; // that are waited for after pauses, without bars
+const ENOUGH = 45; // seconds ahead at which music that is made as fast as possible goes on in real time
 
 /**
  * Events: "state" {state}, "started", "chunk" {channels, start, ...} before it is played, "begin" (first sound),
@@ -97,6 +98,13 @@ export class Jam extends EventTarget {
     this.#next += frames;
     this.#tell("chunk", whole);
     this.#player.push(whole);
+    if (this.#request.params.pace === "asap" && this.#player.ahead > ENOUGH) this.#slowDown();
+  }
+
+  /** More would make every knob slow and fill the memory. */
+  #slowDown() {
+    this.#request.params.pace = "realtime";
+    this.#stream.send({ type: "update", pace: "realtime" });
   }
 
   #begin() {

@@ -6,6 +6,13 @@ import { decodeWav, fromBase64 } from "./wav.js";
 const PING_EVERY = 2_000;
 const STOP_WITHIN = 3_000; // a server that does not say "stopped" by then is left alone
 
+/** Why a jam ended that nobody here stopped; a failure was told before by the server itself. */
+const ENDINGS = {
+  stopped_all: "Someone stopped all jams on this server.",
+  model_changed: "The jam ended because another model was chosen. Press Start to hear it.",
+  stopped: "The jam was stopped from elsewhere.",
+};
+
 /** idle -> connecting -> waiting (for the first chunk) -> running -> stopping -> idle; an error ends in idle too. */
 const NEXT = {
   idle: ["connecting"],
@@ -60,7 +67,7 @@ export class JamStream extends EventTarget {
       chunk_meta: () => this.#described(message),
       status: () => this.#tell("status", message),
       pong: () => this.#tell("trip", { seconds: (performance.now() - this.#pinged) / 1000 }),
-      stopped: () => this.#finish(),
+      stopped: () => this.#stopped(message.reason),
       error: () => this.#refused(message),
     }[message.type];
     handler?.();
@@ -88,6 +95,12 @@ export class JamStream extends EventTarget {
     const { channels, rate } = decodeWav(bytes);
     if (this.state === "waiting") this.#become("running");
     this.#tell("chunk", { channels, rate, index, start: metadata.start_sample, metadata });
+  }
+
+  #stopped(reason) {
+    const wanted = this.state === "stopping";
+    this.#finish();
+    if (!wanted && ENDINGS[reason]) this.#tell("failure", new Failure(ENDINGS[reason], reason));
   }
 
   #refused({ error, code }) {

@@ -1,0 +1,80 @@
+"""A real browser on a real server: Chromium without a screen, Playwright to drive it, `darius serve` with `tiny`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import Server, running_server
+
+from .tap import TAP_MODULE, TAP_SCRIPT, Tap
+
+FLAGS = [
+    "--no-sandbox",  # tests may run as root, in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+DESKTOP = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser process for all tests of the run."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
+    program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium (make test does so where it can)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with `tiny`, warmed, with places for three jams. Leave none behind."""
+    output = tmp_path_factory.mktemp("browser") / "log.txt"
+    with running_server("--max-sessions", "3", output=output) as running:
+        yield running
+
+
+@pytest.fixture
+def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """visit() -> the tester in a fresh profile, as `page`; visit(url, viewport=..., ...) otherwise.
+
+    `page.tap` is what reaches the loudspeaker, `page.frames` are the WebSocket's frames as (sent, payload). No script
+    may have failed by the end of the test.
+    """
+    contexts, failures = [], list[str]()
+
+    def open_page(url: str = "", *, viewport: dict[str, int] | None = None, **options: Any) -> Any:
+        context = chromium.new_context(viewport=viewport or DESKTOP, accept_downloads=True, **options)
+        contexts.append(context)
+        context.add_init_script(TAP_SCRIPT)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.route("**/test-tap.js", lambda route: route.fulfill(body=TAP_MODULE, content_type="text/javascript"))
+        page.tap, page.frames = Tap(page), []
+        page.on("websocket", lambda socket: _record(socket, page.frames))
+        page.goto(url or f"{server.url}/tester")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not failures, failures
+    server.wait_for("/health", "active_jams", 0, seconds=20)
+
+
+def _record(socket: Any, frames: list[tuple[bool, Any]]) -> None:
+    socket.on("framesent", lambda payload: frames.append((True, payload)))
+    socket.on("framereceived", lambda payload: frames.append((False, payload)))
