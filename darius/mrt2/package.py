@@ -119,6 +119,7 @@ def _tiny(models: Any) -> Any:
         )
 
     model = models.MagentaRT2ModelBase()
+    model.spectrostream = dataclasses.replace(model.spectrostream, rvq_truncation_level=4)
     model.encoder_size = stack(1, 32)
     model.decoder_temporal_size = stack(2, 32)
     model.decoder_depth_size = stack(1, 16)
