@@ -6,6 +6,7 @@ every level is projected on its own codes only: a token of the wrong level, or a
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -87,18 +88,31 @@ class Decoder:
         self.config = config
         self.device = device or jax.devices()[0]
         self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
-        host = {name: np.asarray(value) for name, value in params.items()}
+        self.packed: Packed = self._place(params)
+        static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
+        self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
+
+    def _place(self, params: Mapping[str, Any]) -> Packed:
         packed = pack(
-            config,
-            host,
+            self.config,
+            {name: np.asarray(value) for name, value in params.items()},
             self.plan.dtype,
             projection_dtype=self.plan.dtype,
             stacked=not self.plan.unroll_layers,
             stacked_encoder=not self.plan.unroll_encoder,
         )
-        self.packed: Packed = jax.device_put(packed, self.device)
-        static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
-        self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
+        return jax.device_put(packed, self.device)
+
+    def with_params(self, params: Mapping[str, Any]) -> Decoder:
+        """The same compiled programs with other parameters of the same model, say of a later training step.
+
+        Raises:
+          BadCheckpoint: the parameters do not fit the configuration.
+        """
+        weights.check(self.config, params)
+        other = copy.copy(self)
+        other.packed = other._place(params)
+        return other
 
     def decode_chunk(
         self,
