@@ -76,6 +76,12 @@ class BadDataset(DariusError):
     exit_code, http_status, code = 5, 422, "bad_dataset"
 
 
+class TrainingStopped(DariusError):
+    """Training went wrong (not a number, a collapse) and stopped itself."""
+
+    exit_code, http_status, code = 1, 500, "training_stopped"
+
+
 class Busy(DariusError):
     """All capacity is taken; try again later."""
 
