@@ -103,15 +103,20 @@ class Decoder:
         )
         return jax.device_put(packed, self.device)
 
-    def with_params(self, params: Mapping[str, Any]) -> Decoder:
+    def with_params(self, params: Mapping[str, Any] | None) -> Decoder:
         """The same compiled programs with other parameters of the same model, say of a later training step.
+
+        Without any (None) it cannot play, but keeps its programs and takes no room on the device.
 
         Raises:
           BadCheckpoint: the parameters do not fit the configuration.
         """
-        weights.check(self.config, params)
         other = copy.copy(self)
-        other.packed = other._place(params)
+        if params is None:
+            del other.packed
+        else:
+            weights.check(self.config, params)
+            other.packed = other._place(params)
         return other
 
     def decode_chunk(
