@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 from quart import Quart
 from quart_schema import Info, QuartSchema
 
 from darius._version import __version__
-from serve import describe, errors, request_id
+from serve import describe, errors, generation, health, model_routes, request_id, security, tester
 from serve.backend import Backend
+from serve.jam_routes import jam
 from serve.settings import Settings
-
-BLUEPRINTS = {
-    "serve.health": "blueprint",
-    "serve.generation": "blueprint",
-    "serve.model_routes": "blueprint",
-    "serve.jam_routes": "jam",
-    "serve.websocket": "websocket",
-    "serve.tester": "blueprint",
-}
-"""Modules with routes, and the name of the blueprint in each."""
-
+from serve.websocket import websocket
 
 DESCRIPTION = """Live jams and continuations of loops, played by Magenta RealTime.
 
@@ -47,13 +35,11 @@ def create_app(settings: Settings) -> Quart:
     )
     here = Backend(settings)
     app.extensions["darius"] = here
-    if importlib.util.find_spec("serve.sessions"):
-        here.sessions = importlib.import_module("serve.sessions").Sessions(here)
     request_id.install(app)
     errors.install(app)
-    for module, name in BLUEPRINTS.items():
-        if importlib.util.find_spec(module):
-            app.register_blueprint(getattr(importlib.import_module(module), name))
+    security.install(app, settings)
+    for blueprint in (health.blueprint, generation.blueprint, model_routes.blueprint, jam, websocket, tester.blueprint):
+        app.register_blueprint(blueprint)
     app.before_serving(here.start)
     app.after_serving(here.close)
     return app

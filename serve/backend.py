@@ -13,34 +13,23 @@ import contextvars
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 from quart import current_app
 
 from darius.batching import Conductor
 from serve.errors import Refused
+from serve.line import Line
+from serve.metrics import Metrics
 from serve.models import Models
+from serve.progress import Progress
+from serve.sessions import Sessions
 from serve.settings import Settings
 
 T = TypeVar("T")
 THREADS = 4
-
-
-class Sessions(Protocol):
-    """What the rest of the server needs of the live jams; `serve.sessions.Sessions` is the real one."""
-
-    @property
-    def active(self) -> int:
-        """Jams that take a slot now, over HTTP and WebSocket."""
-        ...
-
-    async def stop_all(self) -> list[str]:
-        """Ends all jams at once; their ids. Polls in flight end, sockets close."""
-        ...
-
-    async def close(self) -> None:
-        """At the end of the server: `stop_all`, and the background tasks end."""
-        ...
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+"""Batch sizes; those that a device is too slow for, or that are more than wanted, are never compiled."""
 
 
 class Backend:
@@ -50,7 +39,10 @@ class Backend:
       settings: as given.
       conductor: owns the device's thread; all model work goes through it.
       models: which model plays.
-      sessions: live jams (set by `create_app`; None in a build without them).
+      sessions: live jams.
+      line: where one-shots wait for their turn.
+      progress: how far each one-shot is.
+      metrics: what is counted.
       started: time.monotonic() at the start.
       closing: the server shuts down; new work is refused.
     """
@@ -60,14 +52,17 @@ class Backend:
         self.started = time.monotonic()
         self.closing = False
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="darius-work")
-        self.conductor = Conductor()
+        self.conductor = Conductor(buckets=BUCKETS)
         self.models = Models(settings, self.conductor)
-        self.sessions: Sessions | None = None
+        self.sessions = Sessions(self)
+        self.line = Line(lambda: self.capacity, settings.max_queue)
+        self.progress = Progress()
+        self.metrics = Metrics(self)
 
     @property
     def active_jams(self) -> int:
         """Live jams, over HTTP and WebSocket."""
-        return 0 if self.sessions is None else self.sessions.active
+        return self.sessions.active
 
     @property
     def capacity(self) -> int:
@@ -81,11 +76,14 @@ class Backend:
     async def close(self) -> None:
         """Ends jams, loading and the device's thread."""
         self.closing = True
-        if self.sessions is not None:
-            await self.sessions.close()
+        await self.sessions.close()
         self.models.close()
         await asyncio.to_thread(self.conductor.close, 2.0)
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+    async def stop_jams(self) -> None:
+        """Ends all jams, before a model is taken away from them."""
+        await self.sessions.stop_all()
 
     def refuse_when_closing(self) -> None:
         """Raises Refused (503) once the server shuts down."""

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
+from quart import current_app
 from quart_schema.openapi import OpenAPIProvider
 from werkzeug.routing.rules import Rule
 
@@ -65,6 +66,12 @@ def described(**facts: Any) -> Callable[[R], R]:
         return route
 
     return decorate
+
+
+def document() -> dict[str, Any]:
+    """The app's OpenAPI document."""
+    schema: dict[str, Any] = current_app.extensions["QUART_SCHEMA"].openapi_provider.schema()
+    return schema
 
 
 class Provider(OpenAPIProvider):

@@ -11,7 +11,7 @@ import json
 import math
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 from quart import request
 from quart.datastructures import FileStorage
 
@@ -36,6 +36,22 @@ def _whole(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number; "4.0" is 4."""
+
+
+def _flag(value: Any) -> Any:
+    """Words as forms have them; numbers stay, to be refused."""
+    return _WORDS.get(value, value) if isinstance(value, str) else value if isinstance(value, bool) else repr(value)
+
+
+_YES, _NO = ("1", "true", "True", "yes", "on"), ("0", "false", "False", "no", "off")
+_WORDS = {word: word in _YES for word in (*_YES, *_NO)}
+
+Flag = Annotated[
+    bool,
+    BeforeValidator(_flag),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["", *_WORDS]}]}),
+]
+"""True or false, also as the words that forms have for it."""
 
 
 class Fields(BaseModel):

@@ -41,8 +41,11 @@ _COMMENT = re.compile(r"\bbpm=(\d{2,3}(?:\.\d+)?)\b")
 StrPath = str | os.PathLike[str]
 
 
-def load(path: StrPath, *, max_seconds: float = MAX_SECONDS) -> Waveform:
+def load(path: StrPath, *, max_seconds: float = MAX_SECONDS, silence: bool = False) -> Waveform:
     """Reads an audio file at its own rate and channels.
+
+    Args:
+      silence: a file without sound is no error.
 
     Raises:
       BadAudio: the file is missing, a folder, unreadable, not audio, damaged, empty, silent, shorter than 0.1 s,
@@ -50,7 +53,7 @@ def load(path: StrPath, *, max_seconds: float = MAX_SECONDS) -> Waveform:
     """
     path = Path(path)
     samples, rate = _read(path, max_seconds)
-    _check_samples(path.name, samples, rate)
+    _check_samples(path.name, samples, rate, silence)
     return Waveform(samples, rate)
 
 
@@ -167,13 +170,13 @@ def _read_blocks(sound: Any, most: int) -> Samples:
     return np.concatenate(blocks) if blocks else np.zeros((0, sound.channels), np.float32)
 
 
-def _check_samples(name: str, samples: Samples, rate: int) -> None:
+def _check_samples(name: str, samples: Samples, rate: int, silence: bool) -> None:
     if len(samples) < MIN_SECONDS * rate:
         raise BadAudio(
             f"'{name}' is only {1000 * len(samples) / rate:.3g} ms long.",
             "Use a loop of at least one beat; one to eight bars are best.",
         )
-    if _check_numbers(name, samples) < SILENCE:
+    if _check_numbers(name, samples) < SILENCE and not silence:
         raise BadAudio(f"'{name}' is silent.", "Use a loop with sound in it.")
 
 
