@@ -6,7 +6,7 @@ from quart import Quart
 from quart_schema import Info, QuartSchema
 
 from darius._version import __version__
-from serve import describe, errors, generation, health, model_routes, request_id, security, tester
+from serve import describe, errors, generation, health, logs, model_routes, request_id, security, tester
 from serve.backend import Backend
 from serve.jam_routes import jam
 from serve.settings import Settings
@@ -36,6 +36,7 @@ def create_app(settings: Settings) -> Quart:
     here = Backend(settings)
     app.extensions["darius"] = here
     request_id.install(app)
+    logs.install(app)
     errors.install(app)
     security.install(app, settings)
     for blueprint in (health.blueprint, generation.blueprint, model_routes.blueprint, jam, websocket, tester.blueprint):

@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 from quart import current_app
 
 from darius.batching import Conductor
-from serve.errors import Refused
+from serve.errors import shutting_down
 from serve.line import Line
 from serve.metrics import Metrics
 from serve.models import Models
@@ -44,13 +44,15 @@ class Backend:
       progress: how far each one-shot is.
       metrics: what is counted.
       started: time.monotonic() at the start.
+      ended: the device's thread has ended.
       closing: the server shuts down; new work is refused.
+      hurrying: what still plays is given up at the next chunk.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = time.monotonic()
-        self.closing = False
+        self.closing = self.hurrying = self.ended = False
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="darius-work")
         self.conductor = Conductor(buckets=BUCKETS)
         self.models = Models(settings, self.conductor)
@@ -73,12 +75,22 @@ class Backend:
         """Begins to load the model; does not wait for it."""
         self.models.start()
 
+    async def drain(self, seconds: float) -> None:
+        """Refuses new work, ends the jams, and lets one-shots that play finish for so long."""
+        self.closing = True
+        self.line.close()
+        await self.stop_jams()
+        until = time.monotonic() + seconds
+        while self.line.playing and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        self.hurrying = True
+
     async def close(self) -> None:
         """Ends jams, loading and the device's thread."""
-        self.closing = True
+        self.closing = self.hurrying = True
         await self.sessions.close()
         self.models.close()
-        await asyncio.to_thread(self.conductor.close, 2.0)
+        self.ended = await asyncio.to_thread(self.conductor.close, 2.0)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def stop_jams(self) -> None:
@@ -88,7 +100,7 @@ class Backend:
     def refuse_when_closing(self) -> None:
         """Raises Refused (503) once the server shuts down."""
         if self.closing:
-            raise Refused("The server is shutting down.", "Try again in a moment.", status=503, code="shutting_down")
+            raise shutting_down()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Does work that needs no device in one of a few threads."""

@@ -10,7 +10,7 @@ import logging
 import re
 from typing import Any
 
-from quart import Quart, Response
+from quart import Quart, Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from darius.errors import DariusError
@@ -44,6 +44,11 @@ class Refused(DariusError):
         self.http_status, self.code, self.retry_after = status, code, retry_after
 
 
+def shutting_down() -> Refused:
+    """The server ends."""
+    return Refused("The server is shutting down.", "Try again in a moment.", status=503, code="shutting_down")
+
+
 def sentence(error: DariusError) -> str:
     """The error in one line; options are named as fields, not as flags."""
     return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), str(error))
@@ -56,11 +61,17 @@ def body(sentence: str, code: str, **more: Any) -> dict[str, Any]:
 
 def reply(sentence: str, code: str, status: int, *, retry_after: float | None = None, **more: Any) -> Response:
     """A failure as a response."""
+    count(code)
     response = Response(json.dumps(body(sentence, code, **more)), status=status, content_type="application/json")
     wait = RETRY_SECONDS.get(status) if retry_after is None else retry_after
     if wait is not None:
         response.headers["Retry-After"] = str(max(1, round(wait)))
     return response
+
+
+def count(code: str) -> None:
+    """Counts a failure for /metrics."""
+    current_app.extensions["darius"].metrics.errors.labels(code).inc()
 
 
 def install(app: Quart) -> None:

@@ -7,7 +7,7 @@ import collections
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from serve.errors import Refused
+from serve.errors import Refused, shutting_down
 
 
 class Line:
@@ -71,6 +71,11 @@ class Line:
                 self.playing -= 1
                 self._admit()
             raise
+
+    def close(self) -> None:
+        """Sends everyone who waits away, with 503."""
+        while self._waiting:
+            self._waiting.popleft().set_exception(shutting_down())
 
     def _admit(self) -> None:
         while self._waiting and self.playing < self._most_playing():
