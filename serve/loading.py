@@ -21,6 +21,7 @@ from darius.batching import Conductor
 from darius.batching.stats import capacity
 from darius.errors import DariusError
 from serve.choice import Choice
+from serve.maker import call_lengths
 from serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,14 +107,16 @@ def read_assets(place: str | Path, settings: Settings, *, revision: str | None =
 
 
 def warm(model: Model, conductor: Conductor) -> None:
-    """Makes the first chunk: afterwards a stream begins without waiting for a compiler."""
+    """Makes the first chunk: afterwards a stream begins, and is steered, without waiting for a compiler."""
     from darius.audio.waveform import Waveform
-    from darius.context import loop_codes
+    from darius.context import loop_codes, played_sound
 
-    _compile(model, 1)
+    for frames in call_lengths(model):
+        _compile(model, 1, frames=frames)
     conductor.warm([1], engine=model).result()
     noise = np.random.default_rng(0).normal(0, 0.1, (4 * model.codec.sample_rate, 2)).astype(np.float32)
     loop_codes(model, Waveform(noise, model.codec.sample_rate), stretch=Fraction(1), end=Fraction(0))
+    played_sound(model, model.nothing())
 
 
 def measure(model: Model, conductor: Conductor, most: int | None, found: Callable[[int], None]) -> None:
@@ -155,13 +158,13 @@ def probe(device: str) -> dict[str, Any]:
     }
 
 
-def _compile(model: Model, size: int, *, guidance: float = 5.0, top_k: int = 40) -> None:
+def _compile(model: Model, size: int, *, guidance: float = 5.0, top_k: int = 40, frames: int | None = None) -> None:
     """Plays a chunk of `size` streams beside the conductor: compiling takes seconds, which jams do not have."""
     from darius import session
 
     knobs = session.Knobs(guidance=guidance, top_k=top_k)
     stream = session.start(model, model.nothing(), 0, knobs)
-    session.advance(model, session.gather([stream] * size), [knobs] * size)
+    session.advance(model, session.gather([stream] * size), [knobs] * size, frames=frames)
 
 
 def _table(seconds: Any) -> str:
