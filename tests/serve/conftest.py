@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from light_package import write_small
 from serving import Server, running_server
 
 
@@ -17,6 +18,15 @@ from serving import Server, running_server
 def server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with `tiny`, warmed. Leave no jam behind."""
     with running_server(output=tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick_server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with three places for jams and a small model, whose noise costs nothing. Leave no jam behind."""
+    folder = tmp_path_factory.mktemp("quick")
+    settings = {"DARIUS_MODEL": str(write_small(folder / "small")), "DARIUS_MAX_SESSIONS": "3"}
+    with running_server(output=folder / "log.txt", env=settings) as running:
         yield running
 
 
