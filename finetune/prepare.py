@@ -12,7 +12,7 @@ from typing import Any
 
 from darius.audio.files import Header
 from darius.errors import BadAudio, Busy, InvalidOption, OutputExists, OutputFailed
-from finetune import assembly, clips, manifest, pool, records, sources
+from finetune import assembly, clips, manifest, pool, records, sources, styles
 from finetune.clips import Cutting, Span
 from finetune.journal import Journal
 from finetune.listening import BLOCK_SECONDS, Listener
@@ -97,6 +97,7 @@ def prepare(listener: Listener, options: PrepareOptions, progress: Progress | No
     from filelock import FileLock, Timeout
 
     options.check()
+    styles.check_installed()
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         with FileLock(options.output / ".prepare.lock", timeout=0):

@@ -6,6 +6,7 @@ Source: the finetuning notebook of Magenta RealTime v1: k-means with seed 0 on t
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -36,16 +37,16 @@ class Styles:
         return tuple(int(count) for count in np.bincount(self.clusters, minlength=len(self.centroids)))
 
 
-def find_styles(embeddings: Float, num_clusters: int) -> Styles:
-    """Mean and clusters of embeddings [clips, dim]; fewer clusters where there are fewer different clips.
+def check_installed() -> None:
+    """To be asked before hours of work are done. Raises MissingDependency: scikit-learn is not installed."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingDependency("Style clusters need scikit-learn, which is not installed.", _INSTALL)
 
-    Raises:
-      MissingDependency: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.cluster import KMeans
-    except ImportError:
-        raise MissingDependency("Style clusters need scikit-learn, which is not installed.", _INSTALL) from None
+
+def find_styles(embeddings: Float, num_clusters: int) -> Styles:
+    """Mean and clusters of embeddings [clips, dim]; fewer clusters where there are fewer different clips."""
+    from sklearn.cluster import KMeans
+
     count = min(num_clusters, len(np.unique(embeddings, axis=0)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -67,18 +68,16 @@ def save(folder: Path, styles: Styles) -> None:
             temporary.write_bytes(buffer.getvalue())
 
 
-def draw(path: Path, embeddings: Float, styles: Styles, title: str) -> None:
+def draw(path: Path, embeddings: Float, styles: Styles, title: str) -> bool:
     """A picture of the clips by style: the two directions in which they differ most, a colour for each cluster.
 
-    Raises:
-      MissingDependency: matplotlib is not installed.
-      OutputFailed: the picture cannot be written.
+    Returns whether it was drawn: without matplotlib there is none. Raises OutputFailed: it cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingDependency("Pictures need matplotlib, which is not installed.", _INSTALL) from None
+        return False
     places, centres = _plane(embeddings, styles)
     figure = Figure(figsize=(8, 6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -92,6 +91,7 @@ def draw(path: Path, embeddings: Float, styles: Styles, title: str) -> None:
     axes.legend()
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    return True
 
 
 def _plane(embeddings: Float, styles: Styles) -> tuple[Float, Float]:
