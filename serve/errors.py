@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from quart import Quart, Response, current_app
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from darius.errors import DariusError
 from serve import request_id
@@ -85,7 +85,10 @@ def install(app: Quart) -> None:
     async def from_the_framework(error: HTTPException) -> Response:
         status = error.code or 500
         text = SENTENCES.get(status) or error.description or error.name
-        return reply(text, CODES.get(status, error.name.lower().replace(" ", "_")), status)
+        response = reply(text, CODES.get(status, error.name.lower().replace(" ", "_")), status)
+        if isinstance(error, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> Response:

@@ -10,7 +10,9 @@ from quart import Blueprint, Response
 
 from darius.jam import Dials
 from serve import forms, uploads
+from serve import jam_replies as replies
 from serve.backend import backend
+from serve.describe import described
 from serve.errors import Refused
 from serve.forms import Fields, Whole
 from serve.jam_fields import JamStart, SessionId, Update, neutral, seed_of
@@ -55,6 +57,7 @@ class Splice(OfSession):
 
 
 @jam.post("/start")
+@described(form=JamStart, files={"loop_audio": True}, reply=replies.Started, errors=(409, 413, 415, 429))
 async def start() -> dict[str, Any]:
     """Starts a jam that goes on from a loop, on the downbeat after it.
 
@@ -88,6 +91,7 @@ async def start() -> dict[str, Any]:
 
 
 @jam.get("/next")
+@described(query=Next, reply=replies.NextChunk, errors=(404, 408, 409))
 async def next_chunk() -> Response:
     """Waits for the next chunk; each goes once, in order, also to several calls at once.
 
@@ -107,6 +111,7 @@ async def next_chunk() -> Response:
 
 
 @jam.post("/consume")
+@described(form=Consume, reply=replies.Consumed, errors=(404,))
 async def consume() -> dict[str, Any]:
     """Tells that a chunk begins to play, which lets the next one go."""
     form = await forms.read(Consume)
@@ -115,6 +120,7 @@ async def consume() -> dict[str, Any]:
 
 
 @jam.post("/update")
+@described(form=JamUpdate, reply=replies.Done, errors=(404, 409))
 async def update() -> dict[str, Any]:
     """Turns knobs, from the next chunk on, and styles, which glide in; what is not given stays as it is."""
     form = await forms.read(JamUpdate)
@@ -123,6 +129,7 @@ async def update() -> dict[str, Any]:
 
 
 @jam.post("/reseed")
+@described(form=OfSession, files={"loop_audio": False}, reply=replies.Done, errors=(404, 409, 413, 415, 429))
 async def reseed() -> dict[str, Any]:
     """Lets the music go on from other audio (loop_audio), bar on bar; or, without it, from what was played."""
     form = await forms.read(OfSession)
@@ -133,6 +140,7 @@ async def reseed() -> dict[str, Any]:
 
 
 @jam.post("/reseed_splice")
+@described(form=Splice, files={"combined_audio": False}, reply=replies.Spliced, errors=(404, 409, 413, 415, 429))
 async def reseed_splice() -> dict[str, Any]:
     """Lets the music go on from what was played, but with the last bars of other audio in the place of its own."""
     form = await forms.read(Splice)
@@ -143,6 +151,7 @@ async def reseed_splice() -> dict[str, Any]:
 
 
 @jam.post("/stop")
+@described(form=OfSession, json=OfSession, reply=replies.Stopped, errors=(404,))
 async def stop() -> dict[str, Any]:
     """Ends a jam. Calls that wait for its next chunk are answered with 408 at once."""
     form = await forms.read(OfSession)
@@ -151,6 +160,7 @@ async def stop() -> dict[str, Any]:
 
 
 @jam.post("/stop_all")
+@described(reply=replies.StoppedAll)
 async def stop_all() -> dict[str, Any]:
     """Ends all jams."""
     ended = await _sessions().stop_all()
@@ -158,6 +168,7 @@ async def stop_all() -> dict[str, Any]:
 
 
 @jam.get("/status")
+@described(query=OfSession, reply=replies.JamStatus, errors=(404,))
 async def status() -> dict[str, Any]:
     """How a jam is going: what was made, what went, and the knobs in force."""
     wanted = forms.query(OfSession)

@@ -6,18 +6,22 @@ from pathlib import Path
 
 from quart import Blueprint, Response, send_file
 
+from serve.describe import described
+
 PAGES = Path(__file__).parent / "static"
 
 blueprint = Blueprint("tester", __name__)
 
 
 @blueprint.get("/tester")
+@described(media="text/html")
 async def page() -> Response:
     """The page to play with."""
     return await _send("tester.html", "text/html")
 
 
 @blueprint.get("/magenta_prompts.js")
+@described(media="text/javascript")
 async def prompts() -> Response:
     """An ES module that exports MagentaPrompts."""
     return await _send("magenta_prompts.js", "text/javascript")
