@@ -112,11 +112,12 @@ def read_clip(path: Path, span: Span, cutting: Cutting) -> Clip:
     digest = hashlib.sha256(np.ascontiguousarray(heard.samples).data).hexdigest()
     if heard.peak < files.SILENCE:
         return Clip(audio_sha256=digest, seconds=heard.duration, refused="silent")
-    style = to_rate(heard if heard.channels <= 2 else heard.mono(), cutting.style_rate)
+    stereo = heard.stereo()
+    codec = to_rate(stereo, cutting.codec_rate)
+    style = codec if cutting.style_rate == cutting.codec_rate else to_rate(stereo, cutting.style_rate)
     if cutting.filter_quiet and style.duration >= _QUIET_SECONDS and not loud_enough(style):
         return Clip(audio_sha256=digest, seconds=heard.duration, refused="quiet")
-    codec = normalised(to_rate(heard.stereo(), cutting.codec_rate)).samples
-    return Clip(audio_sha256=digest, seconds=heard.duration, codec=codec, style=normalised(style))
+    return Clip(audio_sha256=digest, seconds=heard.duration, codec=normalised(codec).samples, style=normalised(style))
 
 
 def normalised(waveform: Waveform) -> Waveform:
