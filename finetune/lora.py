@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from darius.errors import InvalidOption
+from darius.errors import BadCheckpoint, InvalidOption
 from finetune import stacks
 
 
@@ -69,12 +70,35 @@ def export(params: Mapping[str, stacks.Array], adapters: Mapping[str, Adapter]) 
     return merged
 
 
-def to_flat(adapters: Mapping[str, Adapter]) -> dict[str, stacks.Array]:
-    """Names -> arrays, to be saved: "<kernel>:down", "<kernel>:up"."""
-    return {f"{name}:{part}": np.asarray(getattr(own, part)) for name, own in adapters.items() for part in own._fields}
+def to_flat(adapters: Mapping[str, Adapter], moments: optax.ScaleByAdamState) -> dict[str, stacks.Array]:
+    """Host adapters and Adam's moments as named arrays, to be saved: "adapter:<kernel>:down", "mu:<kernel>:down"..."""
+    trees = {"adapter": adapters, "mu": moments.mu, "nu": moments.nu}
+    flat = {
+        f"{kind}:{name}:{part}": np.asarray(getattr(own, part))
+        for kind, tree in trees.items()
+        for name, own in tree.items()
+        for part in Adapter._fields
+    }
+    return flat | {"count": np.asarray(moments.count, np.int32)}
 
 
-def from_flat(flat: Mapping[str, stacks.Array]) -> Adapters:
-    """The inverse of `to_flat`."""
-    names = sorted({name.rpartition(":")[0] for name in flat})
-    return {name: Adapter(flat[f"{name}:down"], flat[f"{name}:up"]) for name in names}
+def restore(flat: Mapping[str, stacks.Array]) -> tuple[Adapters, optax.ScaleByAdamState]:
+    """The inverse of `to_flat`.
+
+    Raises:
+      BadCheckpoint: an array is missing.
+    """
+    try:
+        names = sorted({name.split(":")[1] for name in flat if ":" in name})
+        trees = {
+            kind: {
+                name: Adapter(*(np.asarray(flat[f"{kind}:{name}:{part}"]) for part in Adapter._fields))
+                for name in names
+            }
+            for kind in ("adapter", "mu", "nu")
+        }
+        return trees["adapter"], optax.ScaleByAdamState(flat["count"], trees["mu"], trees["nu"])
+    except KeyError as error:
+        raise BadCheckpoint(
+            f"The adapters lack {error.args[0]}.", "Go on from an older checkpoint: remove this one."
+        ) from None

@@ -46,6 +46,11 @@ class Placement:
         """Of a batch [micro-batches, rows, ...]: rows are split."""
         return NamedSharding(self.mesh, PartitionSpec(None, AXIS))
 
+    @property
+    def rows(self) -> NamedSharding:
+        """Of a micro-batch [rows, ...]."""
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
     def of_param(self, name: str, shape: Sequence[int]) -> NamedSharding:
         """Of a stacked parameter: its longest side that the devices divide, unless it is small."""
         if not self.split or math.prod(shape) < SMALLEST:
