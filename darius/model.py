@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darius import hub, parts
+from darius import hub, parts, random_weights
 from darius.devices import find_device, keep_compiled_programs, memory_errors
 from darius.engine import Engine as Engine
 from darius.engine import Model as Model
@@ -104,7 +104,8 @@ def load(
     """Loads a model by name, fetching it first if it is not here.
 
     Args:
-      name: tiny, base, large, a folder, an archive, or hf:user/repo@revision#step.
+      name: tiny, base, large, a folder, an archive, or hf:user/repo@revision#step; or random:tiny, random:base,
+        random:large, which have random weights of the right shape and tiny's style model: for speed, not for music.
       device: auto, cpu, gpu, gpu:1.
       dtype: of weights and activations: auto (bfloat16 on accelerators, float32 on the CPU), float32, bfloat16.
       offline: use only what is here.
@@ -116,44 +117,17 @@ def load(
     """
     place = find_device(device)
     numbers = _dtype(dtype)
-    resolved = hub.resolve(name, offline=offline, on_progress=on_progress)
+    size = random_weights.size_of(name)
     if keep_programs:
         keep_compiled_programs(hub.cache_root() / "compiled")
+    if size is not None:
+        with memory_errors(f"making random weights for {size}"):
+            return random_weights.model(size, place, numbers)
+    resolved = hub.resolve(name, offline=offline, on_progress=on_progress)
     with memory_errors(f"loading the model {name}"):
         if resolved.kind in ("embedded", "package"):
             return _load_package(resolved, place, numbers)
         return _load_checkpoint(resolved, place, numbers, offline=offline, on_progress=on_progress)
-
-
-def random_engine(size: str, *, device: str = "auto", dtype: str = "auto", keep_programs: bool = True) -> Engine:
-    """An engine of random weights in the shape of tiny, base or large, full-size codec included: to measure speed."""
-    import jax
-
-    from darius.codec import weights as codec_weights
-    from darius.codec.codec import Codec
-    from darius.codec.config import CodecConfig
-    from darius.depthformer import weights
-    from darius.depthformer.config import DepthformerConfig
-    from darius.depthformer.decode import Decoder
-
-    presets = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}
-    if size not in presets:
-        raise InvalidOption(f"There is no size '{size}' to make random weights of.", "Choose tiny, base or large.")
-    place = find_device(device)
-    numbers = _dtype(dtype)
-    if keep_programs:
-        keep_compiled_programs(hub.cache_root() / "compiled")
-    config = presets[size]()
-    codec_config = CodecConfig.tiny() if size == "tiny" else CodecConfig.spectrostream()
-    with memory_errors(f"making random weights for {size}"):
-        # On the host first: float32 copies would count towards the device's peak.
-        with jax.default_device(jax.devices("cpu")[0]):
-            params = weights.initialise(config, jax.random.key(0))
-            codec_params = codec_weights.initialise(codec_config, jax.random.key(1))
-        return V1Engine(
-            decoder=Decoder(config, params, dtype=numbers, device=place),
-            codec=Codec(codec_config, codec_params, dtype=numbers, device=place),
-        )
 
 
 def _dtype(name: str) -> DType | None:

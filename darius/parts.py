@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from darius import hub
 from darius.errors import BadCheckpoint
 from darius.hub.cache import checkpoints_folder
@@ -18,6 +21,7 @@ from darius.hub.names import EMBEDDED
 
 if TYPE_CHECKING:
     from darius.codec.codec import Codec
+    from darius.codec.config import CodecConfig
     from darius.depthformer.config import DepthformerConfig
     from darius.depthformer.decode import DType
     from darius.style.interface import StyleModel
@@ -49,27 +53,37 @@ class Parts:
     """The files of a codec and a style model, and the habits of the language models that speak through them.
 
     Attributes:
-      codec: a safetensors file with its configuration in its metadata.
+      codec: a safetensors file with its configuration in its metadata; or the configuration of random weights.
       prefers_frame_grid, prefix_frames: see `darius.model`.
     """
 
-    codec: Path
+    codec: Path | CodecConfig
     style: StyleSource
     prefers_frame_grid: bool = False
     prefix_frames: int = 0
 
     def load_codec(self, device: Any, dtype: DType | None) -> Codec:
         """The codec on a device. Raises BadCheckpoint."""
-        import numpy as np
+        from darius.codec import weights
+        from darius.codec.codec import Codec
+
+        config, tensors = self.read_codec()
+        return Codec(config, weights.nest(tensors), dtype=dtype, device=device)
+
+    def read_codec(self) -> tuple[CodecConfig, dict[str, NDArray[np.float32]]]:
+        """The codec's configuration and its tensors by their names."""
+        import jax
 
         from darius.checkpoints import safetensors_io
         from darius.codec import weights
-        from darius.codec.codec import Codec
         from darius.codec.config import CodecConfig
 
+        if isinstance(self.codec, CodecConfig):
+            with jax.default_device(jax.devices("cpu")[0]):
+                drawn = weights.flatten(weights.initialise(self.codec, jax.random.key(1)))
+            return self.codec, {name: np.asarray(value) for name, value in drawn.items()}
         config = CodecConfig.from_dict(safetensors_io.metadata(self.codec)["config"])
-        tensors = {name: np.asarray(value, np.float32) for name, value in safetensors_io.load(self.codec).items()}
-        return Codec(config, weights.nest(tensors), dtype=dtype, device=device)
+        return config, {name: np.asarray(value, np.float32) for name, value in safetensors_io.load(self.codec).items()}
 
 
 def of_package(folder: Path) -> Parts:
@@ -111,9 +125,12 @@ def of_config(
 
 def of_model(name: str, *, offline: bool = False, on_progress: OnProgress | None = None) -> Parts:
     """The parts of a model by its name; base and large are not downloaded for it. Raises as `darius.load`."""
+    from darius import random_weights
     from darius.checkpoints import convert
     from darius.depthformer import weights
 
+    if (size := random_weights.size_of(name)) is not None:
+        return random_weights.parts_of(size)
     if hub.parse(name).kind == "stock":
         return of_v1(offline=offline, on_progress=on_progress)
     resolved = hub.resolve(name, offline=offline, on_progress=on_progress)

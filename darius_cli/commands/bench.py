@@ -33,14 +33,15 @@ def bench(
     """
     from darius import benchmark
     from darius.devices import cpu_name
-    from darius.model import load, random_engine
+    from darius.model import load
+    from darius.random_weights import PREFIX
 
     sizes = _sizes(batch)
     if not 1 <= chunks <= 1000:
         raise InvalidOption(f"--chunks cannot be {chunks}.", "Choose 1 to 1000.")
     with output.stages({}, quiet=as_json) as report:
         report("weights", 0.0)
-        engine = random_engine(model, device=device, dtype=dtype) if random else load(model, device=device, dtype=dtype)
+        engine = load(PREFIX + model if random else model, device=device, dtype=dtype)
         report("weights", 1.0)
         speeds = benchmark.measure(engine, sizes, chunks=chunks, guidance=guidance, report=report)
     platform = engine.device
