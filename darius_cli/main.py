@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from darius.errors import DariusError
-from darius_cli.commands import analyze, bench, doctor, generate, jam, models, prepare_data, serve
+from darius_cli.commands import analyze, bench, doctor, generate, jam, models, prepare_data, serve, train
 
 INTERRUPTED = 130
 
@@ -69,6 +69,7 @@ app.command("bench", short_help="Measure how fast a model plays here.")(bench.be
 app.command("jam", short_help="Jam with a loop, steered by typing.")(jam.jam)
 app.command("serve", short_help="Serve jams and continuations over HTTP.")(serve.serve)
 app.command("prepare-data", short_help="Turn a folder of music into a dataset to train on.")(prepare_data.prepare_data)
+app.command("train", short_help="Finetune a model on a dataset.")(train.train)
 app.add_typer(models.app, name="models")
 
 
