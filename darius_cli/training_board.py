@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections import deque
@@ -109,7 +110,7 @@ def _thinned(values: list[float], most: int) -> list[float]:
     if len(values) <= most:
         return values
     edges = [round(index * len(values) / most) for index in range(most + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
 
 
 def sparkline(values: list[float], *, low: float | None = None) -> str:
