@@ -64,6 +64,8 @@ def measure(
 
 
 def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> BatchSpeed:
+    import jax
+
     rng = np.random.default_rng(0)
     context = rng.integers(0, engine.codebook_size, (engine.memory_frames, engine.levels), np.int32)
     style = rng.integers(0, engine.codebook_size, engine.style_levels, np.int32)
@@ -76,7 +78,7 @@ def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> 
 
     first = _seconds(chunk)
     whole = [_seconds(chunk) for _ in range(chunks)]
-    codes = streams.context[:, -engine.chunk_frames :]
+    codes = jax.device_put(streams.context[:, -engine.chunk_frames :], engine.device)  # as they come from the model
     codec_times = [_seconds(lambda: engine.codec.step(streams.codec, codes)) for _ in range(max(chunks // 2, 2))]
     p50, codec_p50 = float(np.median(whole)), float(np.median(codec_times))
     return BatchSpeed(
