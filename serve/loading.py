@@ -11,17 +11,14 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from darius.batching import Conductor
 from darius.batching.stats import capacity
 from darius.errors import DariusError
 from serve.choice import Choice
-from serve.maker import call_lengths
+from serve.maker import rehearse
 from serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,15 +105,9 @@ def read_assets(place: str | Path, settings: Settings, *, revision: str | None =
 
 def warm(model: Model, conductor: Conductor) -> None:
     """Makes the first chunk: afterwards a stream begins, and is steered, without waiting for a compiler."""
-    from darius.audio.waveform import Waveform
-    from darius.context import loop_codes, played_sound
-
-    for frames in call_lengths(model):
-        _compile(model, 1, frames=frames)
+    _compile(model, 1)
     conductor.warm([1], engine=model).result()
-    noise = np.random.default_rng(0).normal(0, 0.1, (4 * model.codec.sample_rate, 2)).astype(np.float32)
-    loop_codes(model, Waveform(noise, model.codec.sample_rate), stretch=Fraction(1), end=Fraction(0))
-    played_sound(model, model.nothing())
+    rehearse(model)
 
 
 def measure(model: Model, conductor: Conductor, most: int | None, found: Callable[[int], None]) -> None:
@@ -164,7 +155,7 @@ def _compile(model: Model, size: int, *, guidance: float = 5.0, top_k: int = 40,
 
     knobs = session.Knobs(guidance=guidance, top_k=top_k)
     stream = session.start(model, model.nothing(), 0, knobs)
-    session.advance(model, session.gather([stream] * size), [knobs] * size, frames=frames)
+    session.advance(model, session.gather([stream] * size), [knobs] * size)
 
 
 def _table(seconds: Any) -> str:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from darius import session
+from darius.audio.waveform import Waveform
 from darius.batching import Advance
-from darius.jam import Jam
+from darius.jam import Jam, JamSettings
 from darius.session import Knobs, Streams
+from darius.style.mix import StyleRequest, WeightedText
 from serve.packets import Packet, pack
 
 if TYPE_CHECKING:
-    from darius.engine import Engine
+    from darius.engine import Engine, Model
     from serve.backend import Backend
+
+REHEARSAL_RATE = 44_100
 
 
 def call_lengths(engine: Engine) -> tuple[int, ...]:
@@ -25,6 +33,27 @@ def call_lengths(engine: Engine) -> tuple[int, ...]:
     """
     whole = engine.chunk_frames
     return tuple(sorted({-(-whole // 5) + 2, -(-whole // 2), whole}))
+
+
+def rehearse(model: Model) -> None:
+    """Plays a jam's first chunk beside the conductor, with all that a jam may come to need: afterwards none of it has
+    to be compiled or imported while musicians wait."""
+    rng = np.random.default_rng(0)
+    loop = Waveform(rng.normal(0, 0.1, (4 * REHEARSAL_RATE, 2)).astype(np.float32), REHEARSAL_RATE)
+    style = StyleRequest(texts=(WeightedText("warmup"),))
+    settings = JamSettings(bpm="120", bars_per_chunk=1, rate=REHEARSAL_RATE)
+    jam = Jam.start(model, settings, loop=loop, style=style, seed=0)
+    lengths = itertools.chain(call_lengths(model), itertools.repeat(model.chunk_frames))
+    while jam.frames_needed():
+        streams, knobs = jam.call()
+        samples, codes, after = session.advance(model, streams, [knobs], frames=next(lengths))
+        jam.feed(Advance(samples[0], codes[0], after))
+    chunk = jam.cut()
+    assert chunk is not None  # no frames are missing
+    pack(chunk, settings)
+    jam.splice(loop)
+    jam.update(style=style, current_mix=True)
+    jam.settle()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
