@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from serving import Server, running_server
 
-from .tap import TAP_MODULE, TAP_SCRIPT, Tap
+from .tap import TAP_SCRIPT, Tap
 
 FLAGS = [
     "--no-sandbox",  # tests may run as root, in a container
@@ -42,29 +42,32 @@ def chromium() -> Iterator[Any]:
 def server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server with `tiny`, warmed, with places for three jams. Leave none behind."""
     output = tmp_path_factory.mktemp("browser") / "log.txt"
-    with running_server("--max-sessions", "3", output=output) as running:
+    with running_server(output=output, env={"DARIUS_MAX_SESSIONS": "3"}) as running:
         yield running
 
 
 @pytest.fixture
 def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
-    """visit() -> the tester in a fresh profile, as `page`; visit(url, viewport=..., ...) otherwise.
+    """visit() -> the tester in a fresh profile, as `page`; visit(url, tapped=True, viewport=..., ...) otherwise.
 
-    `page.tap` is what reaches the loudspeaker, `page.frames` are the WebSocket's frames as (sent, payload). No script
-    may have failed by the end of the test.
+    `page.socket_frames` are the WebSocket's frames as (sent, payload); `page.tap`, where asked for, is what reaches the
+    loudspeaker (its script is none of the server's, so the server's content policy is set aside for it). By the end of
+    the test no script may have failed, and the console may show no error.
     """
     contexts, failures = [], list[str]()
 
-    def open_page(url: str = "", *, viewport: dict[str, int] | None = None, **options: Any) -> Any:
-        context = chromium.new_context(viewport=viewport or DESKTOP, accept_downloads=True, **options)
+    def open_page(
+        url: str = "", *, tapped: bool = False, viewport: dict[str, int] | None = None, **options: Any
+    ) -> Any:
+        context = chromium.new_context(viewport=viewport or DESKTOP, bypass_csp=tapped, **options)
         contexts.append(context)
-        context.add_init_script(TAP_SCRIPT)
+        if tapped:
+            context.add_init_script(TAP_SCRIPT)
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.route("**/test-tap.js", lambda route: route.fulfill(body=TAP_MODULE, content_type="text/javascript"))
-        page.tap, page.frames = Tap(page), []
-        page.on("websocket", lambda socket: _record(socket, page.frames))
+        page.tap, page.socket_frames = Tap(page), []
+        page.on("websocket", lambda socket: _record(socket, page.socket_frames))
         page.goto(url or f"{server.url}/tester")
         return page
 

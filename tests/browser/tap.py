@@ -5,6 +5,8 @@ Knows nothing of the page: whatever any script connects to an AudioContext's des
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ TAP_SCRIPT = """
   AudioNode.prototype.connect = function (target, ...more) {
     if (target instanceof AudioDestinationNode && this.context instanceof AudioContext) {
       const context = this.context;
-      context.audioWorklet.addModule("/test-tap.js").then(() => {
+      const module = URL.createObjectURL(new Blob([TAP_MODULE], {type: "text/javascript"}));
+      context.audioWorklet.addModule(module).then(() => {
         const tap = new AudioWorkletNode(context, "test-tap", {numberOfOutputs: 0, channelCount: 2, channelCountMode: "explicit"});
         tap.port.onmessage = ({data}) => window.tapped.push(data);
         connect.call(this, tap);
@@ -33,7 +36,7 @@ TAP_SCRIPT = """
     return connect.call(this, target, ...more);
   };
 })();
-"""  # noqa: E501
+""".replace("TAP_MODULE", json.dumps(TAP_MODULE))  # noqa: E501
 READ = """() => {
   const blocks = window.tapped;
   const flat = new Float32Array(blocks.length * 256);
@@ -55,8 +58,6 @@ class Tap:
 
     def heard(self) -> np.ndarray:
         """All so far, float32 [n, 2], silence included."""
-        import base64
-
         flat = np.frombuffer(base64.b64decode(self._page.evaluate(READ)), "<f4")
         return flat.reshape(-1, 2, QUANTUM).transpose(0, 2, 1).reshape(-1, 2)
 

@@ -22,7 +22,7 @@ def failure(page: Any) -> Any:
 
 def test_everything_is_served_from_here(visit: Callable[..., Any], server: Server) -> None:
     page = visit()
-    page.get_by_text("ready").wait_for()
+    page.get_by_text("tiny, ready").wait_for()
     asked = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert len(asked) > 15 and all(address.startswith(server.url) for address in asked)
     prompts = server.get("/magenta_prompts.js")
@@ -63,7 +63,7 @@ def test_a_full_server_is_told_in_its_own_words(visit: Callable[..., Any], serve
         taken.append(started.json()["session_id"])
     try:
         page = visit()
-        page.get_by_label("Words alone").check()
+        page.get_by_role("radio", name="Words alone").check()
         page.get_by_role("button", name="Start").click()
         failure(page).wait_for()
         assert "places for live jams are taken" in failure(page).inner_text()
@@ -73,10 +73,8 @@ def test_a_full_server_is_told_in_its_own_words(visit: Callable[..., Any], serve
             server.post("/jam/stop", json={"session_id": session})
 
 
-def test_a_server_that_goes_away_is_missed_and_its_key_is_asked_for(
-    visit: Callable[..., Any], server_log: Path
-) -> None:
-    with running_server("--api-key", "secret", output=server_log, ready=None) as own:
+def test_a_server_that_goes_away_is_missed_and_its_key_is_asked_for(visit: Callable[..., Any], tmp_path: Path) -> None:
+    with running_server(output=tmp_path / "log.txt", env={"DARIUS_API_KEY": "secret"}, ready=None) as own:
         page = visit(f"{own.url}/tester")
         failure(page).wait_for()
         assert "asks for a key" in failure(page).inner_text()
@@ -120,7 +118,7 @@ def test_dice_and_rows_of_words(visit: Callable[..., Any]) -> None:
 
 def test_the_keyboard_alone_plays_it(visit: Callable[..., Any]) -> None:
     page = visit()
-    page.get_by_label("Words alone").check()
+    page.get_by_role("radio", name="Words alone").check()
     page.locator("h1").click()
     wait_until(page, lambda: page.get_by_role("button", name="Start").is_enabled())
     page.keyboard.press("Space")
@@ -180,7 +178,7 @@ def test_every_control_has_a_name_and_every_id_is_one_elements(visit: Callable[.
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_their_ground(visit: Callable[..., Any], scheme: str) -> None:
     page = visit(color_scheme=scheme)
-    page.get_by_text("ready").wait_for()
+    page.get_by_text("tiny, ready").wait_for()
     page.get_by_role("button", name="Half-time dub").click()
     page.locator("#model-details summary").click()
     found = contrasts(page)

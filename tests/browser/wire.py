@@ -13,13 +13,15 @@ import soundfile as sf
 
 def messages(page: Any, *, sent: bool, kind: str | None = None) -> list[dict[str, Any]]:
     """The JSON messages of one direction, in order, of one type if given."""
-    found = [json.loads(payload) for ours, payload in list(page.frames) if ours == sent and isinstance(payload, str)]
+    found = [
+        json.loads(payload) for ours, payload in list(page.socket_frames) if ours == sent and isinstance(payload, str)
+    ]
     return [message for message in found if kind in (None, message["type"])]
 
 
 def chunks(page: Any) -> list[np.ndarray]:
     """The sound of every chunk that the server sent, float32 [n, 2]."""
-    wavs = [payload for ours, payload in list(page.frames) if not ours and isinstance(payload, bytes)]
+    wavs = [payload for ours, payload in list(page.socket_frames) if not ours and isinstance(payload, bytes)]
     return [np.asarray(sf.read(io.BytesIO(wav), dtype="float32")[0]) for wav in wavs]
 
 

@@ -136,7 +136,7 @@ for (const id of ["temperature", "topk", "guidance", "loop-weight", "glide"]) {
 styles.addEventListener("change", () => turned("words"));
 models.addEventListener("steering", () => turned("steering"));
 jam.addEventListener("updated", () => {
-  if (changed.size) display.mark([...changed].join(", "));
+  if (changed.size && jam.state === "running") display.mark([...changed].join(", "));
   changed = new Set();
 });
 get("volume").addEventListener("input", () => {
@@ -152,7 +152,6 @@ get("bars-per-chunk").addEventListener("change", save);
 jam.addEventListener("state", ({ detail: { state } }) => {
   document.body.dataset.state = state;
   get("play-word").textContent = { idle: "Start", stopping: "Stopping" }[state] ?? "Stop";
-  if (state === "idle") takes.stop();
   if (state === "waiting") changed = new Set();
   showButtons();
   invite();
@@ -165,7 +164,13 @@ jam.addEventListener("pause", () => {
   notices.slow(true, jam.speed);
   notices.announce("A pause: the server is late.");
 });
-jam.addEventListener("end", () => notices.announce("Stopped."));
+jam.addEventListener("end", () => {
+  takes.stop();
+  notices.announce("Stopped.");
+});
+jam.addEventListener("silent", () => {
+  notices.fail("What it plays is almost silent so far. Small models need a loop to begin with; more guidance or other words may help.");
+});
 jam.addEventListener("trip", ({ detail }) => (get("trip").textContent = `${Math.round(detail.seconds * 1000)} ms`));
 jam.addEventListener("failure", ({ detail }) => notices.fail(detail.message));
 player.addEventListener("failed", () => notices.fail("The browser's sound thread broke down. Reload the page."));

@@ -6,11 +6,14 @@ import { RATE } from "./player.js";
 
 const CALM = 15; // seconds without a pause after which the server counts as quick enough again
 const MOST_CHUNKS = 3; // that are waited for after pauses, without bars
+const QUIET = 0.002; // amplitude (-54 dB) below which nobody hears anything
+const QUIET_SECONDS = 6; // of it at the beginning, after which that is said
 const ENOUGH = 45; // seconds ahead at which music that is made as fast as possible goes on in real time
 
 /**
  * Events: "state" {state}, "started", "chunk" {channels, start, ...} before it is played, "begin" (first sound),
- * "pause" (the queue ran dry), "updated", "trip" {seconds}, "end" (the last sound), "failure" Failure.
+ * "pause" (the queue ran dry), "silent" (nothing can be heard from the beginning on), "updated", "trip" {seconds},
+ * "end" (the last sound), "failure" Failure.
  */
 export class Jam extends EventTarget {
   pauses = 0;
@@ -25,6 +28,7 @@ export class Jam extends EventTarget {
   #pausedAt = -Infinity;
   #heard = false;
   #next = 0;
+  #audible = false;
 
   constructor(player) {
     super();
@@ -55,7 +59,8 @@ export class Jam extends EventTarget {
 
   start(request) {
     Object.assign(this, { pauses: 0, firstSound: null, speed: null, chunkSeconds: 0 });
-    [this.#request, this.#began, this.#pausedAt, this.#heard, this.#next] = [request, performance.now() / 1000, -Infinity, false, 0];
+    [this.#request, this.#began, this.#pausedAt] = [request, performance.now() / 1000, -Infinity];
+    [this.#heard, this.#audible, this.#next, this.#arrived] = [false, false, 0, 0];
     this.#player.reset();
     this.#player.waitFor(0);
     this.#stream.start(request);
@@ -97,8 +102,15 @@ export class Jam extends EventTarget {
     const whole = { ...chunk, start: this.#next };
     this.#next += frames;
     this.#tell("chunk", whole);
+    this.#listen(whole);
     this.#player.push(whole);
     if (this.#request.params.pace === "asap" && this.#player.ahead > ENOUGH) this.#slowDown();
+  }
+
+  #listen({ channels, start }) {
+    this.#audible ||= channels.some((channel) => channel.some((sample) => Math.abs(sample) > QUIET));
+    const [before, after] = [start / RATE, this.#next / RATE];
+    if (!this.#audible && before < QUIET_SECONDS && after >= QUIET_SECONDS) this.#tell("silent");
   }
 
   /** More would make every knob slow and fill the memory. */
