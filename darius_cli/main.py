@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from darius.errors import DariusError
-from darius_cli.commands import analyze, bench, doctor, generate, jam, models, prepare_data, serve, train
+from darius_cli.commands import (
+    analyze,
+    bench,
+    doctor,
+    generate,
+    jam,
+    models,
+    package_ckpt,
+    prepare_data,
+    serve,
+    train,
+    upload,
+)
 
 INTERRUPTED = 130
 
@@ -70,6 +82,8 @@ app.command("jam", short_help="Jam with a loop, steered by typing.")(jam.jam)
 app.command("serve", short_help="Serve jams and continuations over HTTP.")(serve.serve)
 app.command("prepare-data", short_help="Turn a folder of music into a dataset to train on.")(prepare_data.prepare_data)
 app.command("train", short_help="Finetune a model on a dataset.")(train.train)
+app.command("package-ckpt", short_help="Package checkpoints as archives to share.")(package_ckpt.package_ckpt)
+app.command("upload", short_help="Upload a finetune to Hugging Face.")(upload.upload)
 app.add_typer(models.app, name="models")
 
 
