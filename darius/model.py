@@ -104,8 +104,9 @@ def load(
     """Loads a model by name, fetching it first if it is not here.
 
     Args:
-      name: tiny, base, large, a folder, an archive, or hf:user/repo@revision#step; or random:tiny, random:base,
-        random:large, which have random weights of the right shape and tiny's style model: for speed, not for music.
+      name: tiny, base, large, mrt2-small, mrt2-base, a folder, an archive, or hf:user/repo@revision#step; or
+        random:tiny, random:large, random:mrt2-small, ..., which have random weights of the right shape and tiny's
+        style model: for speed, not for music.
       device: auto, cpu, gpu, gpu:1.
       dtype: of weights and activations: auto (bfloat16 on accelerators, float32 on the CPU), float32, bfloat16.
       offline: use only what is here.
@@ -127,6 +128,10 @@ def load(
     with memory_errors(f"loading the model {name}"):
         if resolved.kind in ("embedded", "package"):
             return _load_package(resolved, place, numbers)
+        if resolved.kind == "mrt2":
+            from darius.mrt2 import model as mrt2
+
+            return mrt2.load(resolved.path, resolved.name, place, numbers)
         return _load_checkpoint(resolved, place, numbers, offline=offline, on_progress=on_progress)
 
 

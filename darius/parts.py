@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darius import hub
-from darius.errors import BadCheckpoint
+from darius.errors import BadCheckpoint, InvalidOption
 from darius.hub.cache import checkpoints_folder
 from darius.hub.names import EMBEDDED
 
@@ -131,6 +131,10 @@ def of_model(name: str, *, offline: bool = False, on_progress: OnProgress | None
 
     if (size := random_weights.size_of(name)) is not None:
         return random_weights.parts_of(size)
+    if hub.parse(name).kind == "mrt2":
+        raise InvalidOption(
+            f"{name} is no Magenta RealTime v1: Darius cannot finetune it.", "Choose tiny, base or large."
+        )
     if hub.parse(name).kind == "stock":
         return of_v1(offline=offline, on_progress=on_progress)
     resolved = hub.resolve(name, offline=offline, on_progress=on_progress)

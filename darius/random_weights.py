@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PREFIX = "random:"
 SIZES = ("tiny", "base", "large")
+MRT2_SIZES = ("mrt2-small", "mrt2-base", "mrt2-tiny")
+"""The last one is for tests: there are no trained weights of it."""
 
 
 def size_of(name: str) -> str | None:
@@ -40,7 +42,7 @@ def size_of(name: str) -> str | None:
 
 
 def engine(size: str, device: Any, dtype: DType | None, *, plan: DecodePlan | None = None) -> V1Engine:
-    """A language model and a codec (full size, but for tiny) of random weights.
+    """A language model of v1 and a codec (full size, but for tiny) of random weights.
 
     Raises:
       InvalidOption: there is no such size.
@@ -53,10 +55,14 @@ def engine(size: str, device: Any, dtype: DType | None, *, plan: DecodePlan | No
 
 
 def model(size: str, device: Any, dtype: DType | None) -> Model:
-    """A whole model: `engine`, with tiny's style model. Raises InvalidOption."""
+    """A whole model: language model and codec of random weights, tiny's style model. Raises InvalidOption."""
     from darius.model import V1Model
     from darius.style.cache import CachedStyle
 
+    if size in MRT2_SIZES:
+        from darius.mrt2 import model as mrt2
+
+        return mrt2.random_model(size, device, dtype)
     made, found = engine(size, device, dtype), parts_of(size)
     return V1Model(
         name=PREFIX + size,
@@ -71,7 +77,7 @@ def parts_of(size: str) -> Parts:
     """A codec of random weights and tiny's style model. Raises InvalidOption."""
     from darius.codec.config import CodecConfig
 
-    codec = CodecConfig.tiny() if _known(size) == "tiny" else CodecConfig.spectrostream()
+    codec = CodecConfig.tiny() if _known(size).endswith("tiny") else CodecConfig.spectrostream()
     return Parts(codec=codec, style=parts.of_package(hub.resolve(EMBEDDED).path).style)
 
 
@@ -119,6 +125,7 @@ def _config(size: str) -> DepthformerConfig:
 
 
 def _known(size: str) -> str:
-    if size not in SIZES:
-        raise InvalidOption(f"There is no size '{size}' to make random weights of.", "Choose tiny, base or large.")
+    if size not in SIZES + MRT2_SIZES:
+        choices = ", ".join(SIZES + MRT2_SIZES[:2])
+        raise InvalidOption(f"There is no size '{size}' to make random weights of.", f"Choose one of: {choices}.")
     return size

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from darius.errors import DownloadFailed, InvalidOption, ModelNotFound
-from darius.hub import stock
+from darius.hub import mrt2, stock
 from darius.hub.cache import RepoCache, cache_root, cached_repos, disk_usage, v1_folder
 from darius.hub.listing import Listing, list_repo
 from darius.hub.names import EMBEDDED, STOCK, ModelRef, parse
@@ -43,10 +44,12 @@ class Entry:
 def known(cache_dir: Path | None = None) -> list[Entry]:
     """The embedded and the stock models, and every repository in the cache. Asks no network."""
     root = cache_dir or cache_root()
-    repos = [cache.repo for cache in cached_repos(root) if cache.repo != stock.REPO]
+    repos = [cache.repo for cache in cached_repos(root) if cache.repo not in (stock.REPO, mrt2.REPO)]
     entries = [_embedded()]
     for name in STOCK:
-        entries.append(_stock_if_here(name, root) or _stock_unknown(name))
+        entries.append(_stock_if_here(name, root) or _unknown(name, "stock", (stock.STEP,)))
+    for name in mrt2.NAMES:
+        entries.append(_mrt2_if_here(name, root) or _unknown(name, "mrt2"))
     for repo in repos:
         listing = _cached_listing(repo, root)
         if listing is not None:
@@ -66,11 +69,15 @@ def describe(name: str, *, offline: bool = False, cache_dir: Path | None = None,
         return _embedded()
     if ref.kind == "path" or (not ref.explicit and Path(ref.text).expanduser().exists()):
         return _local(name, root)
-    repo = stock.REPO if ref.kind == "stock" else str(ref.repo)
+    if ref.kind == "mrt2" and mrt2.at_home(name) is not None:
+        return _mrt2_if_here(name, root) or _unknown(name, "mrt2")
+    repo = {"stock": stock.REPO, "mrt2": mrt2.REPO}.get(ref.kind, str(ref.repo))
     cache = RepoCache(root=root, repo=repo)
     listing = list_repo(repo, revision=ref.revision, cache=cache, offline=offline, endpoint=endpoint)
     if ref.kind == "stock":
         return _stock_entry(name, listing, root)
+    if ref.kind == "mrt2":
+        return _mrt2_entry(name, listing, root)
     entry = _repo_entry(str(ref), listing, root, only_cached=False)
     if ref.step is not None and ref.step not in entry.steps:
         there = ", ".join(map(str, entry.steps))
@@ -89,19 +96,23 @@ def remove(name: str, *, cache_dir: Path | None = None) -> int:
     if ref.kind in ("embedded", "path"):
         what = "is part of Darius" if ref.kind == "embedded" else "is a path of yours"
         raise InvalidOption(f"{name!r} {what} and not in the cache.", "Only downloaded models can be removed.")
-    return _remove_stock(ref, root) if ref.kind == "stock" else _remove_repo(ref, root)
+    if ref.kind == "stock":
+        return _remove_language_model(ref, root, stock.REPO, stock.LANGUAGE_MODELS, v1_folder(root))
+    if ref.kind == "mrt2":
+        return _remove_language_model(ref, root, mrt2.REPO, mrt2.CHECKPOINTS)
+    return _remove_repo(ref, root)
 
 
-def _remove_stock(ref: ModelRef, root: Path) -> int:
-    """Removes one language model; with the last one also codec and style, which the two share."""
-    cache = RepoCache(root=root, repo=stock.REPO)
-    listing = _cached_listing(stock.REPO, root)
-    archive = stock.LANGUAGE_MODELS[ref.text]
+def _remove_language_model(ref: ModelRef, root: Path, repo: str, models: Mapping[str, str], *shared: Path) -> int:
+    """Removes one language model of a release; with the last one also codec and style, which they share."""
+    cache = RepoCache(root=root, repo=repo)
+    listing = _cached_listing(repo, root)
+    archive = models[ref.text]
     if listing is None or not _has(listing, archive, cache):
         raise ModelNotFound(f"{ref.text} is not in the cache.", "`darius models list` shows what is.")
-    others = [path for name, path in stock.LANGUAGE_MODELS.items() if name != ref.text]
+    others = [path for name, path in models.items() if name != ref.text]
     if not any(_has(listing, path, cache) for path in others):
-        return _drop(cache.folder, v1_folder(root))
+        return _drop(cache.folder, *shared)
     size = listing.files[archive].size
     cache.blob(listing.files[archive].digest).unlink(missing_ok=True)
     for snapshot in cache.folder.glob(f"snapshots/*/{archive}"):
@@ -139,8 +150,36 @@ def _stock_if_here(name: str, root: Path) -> Entry | None:
     return dataclasses.replace(entry, note="") if entry and entry.here else None
 
 
-def _stock_unknown(name: str) -> Entry:
-    return Entry(name=name, kind="stock", here=False, steps=(stock.STEP,), note=f"`darius models pull {name}` gets it")
+def _unknown(name: str, kind: str, steps: tuple[int, ...] = ()) -> Entry:
+    return Entry(name=name, kind=kind, here=False, steps=steps, note=f"`darius models pull {name}` gets it")
+
+
+def _mrt2_if_here(name: str, root: Path) -> Entry | None:
+    at_home = mrt2.at_home(name)
+    if at_home is not None:
+        size = at_home.stat().st_size
+        return Entry(name=name, kind="mrt2", here=True, bytes=size, path=at_home, note="in MAGENTA_HOME")
+    listing = _cached_listing(mrt2.REPO, root)
+    try:
+        entry = _mrt2_entry(name, listing, root) if listing else None
+    except DownloadFailed:  # the release has changed since
+        return None
+    return dataclasses.replace(entry, note="") if entry and entry.here else None
+
+
+def _mrt2_entry(name: str, listing: Listing, root: Path) -> Entry:
+    cache = RepoCache(root=root, repo=mrt2.REPO)
+    paths = mrt2.files_of(listing.files, name)
+    here = all(_has(listing, path, cache) for path in paths)
+    return Entry(
+        name=name,
+        kind="mrt2",
+        here=here,
+        bytes=sum(listing.files[path].size for path in paths),
+        revision=listing.commit,
+        path=cache.snapshot(listing.commit) / paths[0] if here else None,
+        note=listing.note,
+    )
 
 
 def _stock_entry(name: str, listing: Listing, root: Path) -> Entry:

@@ -2,6 +2,7 @@
 
 tiny                                the model inside the package
 base | large                        the stock Magenta RealTime v1 models
+mrt2-small | mrt2-base              the stock Magenta RealTime 2 models
 ./checkpoint_1863001[#step]         a folder (of a checkpoint, or of several), an archive or a .safetensors file
 [hf:]user/repo[@revision][#step]    a Hugging Face repository
 """
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from darius.errors import InvalidOption
+from darius.hub import mrt2
 
-Kind = Literal["embedded", "stock", "path", "hub"]
+Kind = Literal["embedded", "stock", "mrt2", "path", "hub"]
 
 EMBEDDED = "tiny"
 STOCK = ("base", "large")
@@ -26,7 +28,10 @@ _HUB = re.compile(
     rf"(?P<repo>(?![^@#]*(?:--|\.\.)){_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]*))?(?:#(?P<step>[0-9]{{1,12}}))?"
 )
 _PATH_STEP = re.compile(r"(?P<path>.+)#(?P<step>[0-9]{1,12})", re.DOTALL)
-_GRAMMAR = "A model is tiny, base, large, a folder, an archive, or hf:user/repo with @revision or #step if you like."
+_GRAMMAR = (
+    "A model is tiny, base, large, mrt2-small, mrt2-base, a folder, an archive, "
+    "or hf:user/repo with @revision or #step if you like."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,8 @@ def parse(name: str) -> ModelRef:
         return ModelRef(kind="embedded", text=text)
     if text in STOCK:
         return ModelRef(kind="stock", text=text)
+    if text in mrt2.NAMES:
+        return ModelRef(kind="mrt2", text=text)
     if text.startswith("hf:"):
         match = _HUB.fullmatch(text.removeprefix("hf:"))
         if match is None:

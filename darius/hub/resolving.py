@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from darius.errors import ModelNotFound
-from darius.hub import stock
+from darius.hub import mrt2, stock
 from darius.hub.cache import RepoCache, cache_root, cached_repos
 from darius.hub.listing import Listing, list_repo
 from darius.hub.names import EMBEDDED, STOCK, ModelRef, parse
 from darius.hub.transfer import OnProgress, fetch
 
-Kind = Literal["embedded", "package", "folder", "archive", "safetensors", "stock", "hub"]
+Kind = Literal["embedded", "package", "folder", "archive", "safetensors", "stock", "mrt2", "hub"]
 
 MEAN_FILE, CENTROIDS_FILE = "mean_style_embed.npy", "cluster_centroids.npy"
 PACKAGE_FILES = ("config.json", "depthformer.safetensors", "codec.safetensors", "style.safetensors")
@@ -38,8 +38,9 @@ class ResolvedModel:
 
     Attributes:
       name: as the user wrote it.
-      kind: "embedded" and "package" are folders with PACKAGE_FILES; the others are
-        language models in the formats of `darius.checkpoints.convert.load`, with codec and style as of v1.
+      kind: "embedded" and "package" are folders with PACKAGE_FILES; "mrt2" is a checkpoint of Magenta RealTime 2 in
+        its release's folders; the others are language models in the formats of `darius.checkpoints.convert.load`,
+        with codec and style as of v1.
       path: that folder, T5X folder, archive or safetensors file.
       assets: the finetune's style files.
       size: "base" or "large" where the name says so.
@@ -90,6 +91,8 @@ def resolve(
     if ref.kind == "path" or (not ref.explicit and Path(ref.text).expanduser().exists()):
         return _local(ref, root)
     fetching = _Fetching(root=root, offline=offline, on_progress=on_progress, endpoint=endpoint)
+    if ref.kind == "mrt2":
+        return _mrt2(ref, fetching)
     return _stock(ref, fetching) if ref.kind == "stock" else _hub(ref, fetching)
 
 
@@ -153,10 +156,23 @@ def _stock(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:
     )
 
 
+def _mrt2(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:
+    """From the folder of the package's own commands if all is there, else from the hub."""
+    there = mrt2.at_home(ref.text)
+    if there is not None:
+        return ResolvedModel(name=ref.text, kind="mrt2", path=there)
+    listing = fetching.list(mrt2.REPO, None)
+    folder = fetching.fetch(listing, mrt2.files_of(listing.files, ref.text))
+    path = folder / mrt2.CHECKPOINTS[ref.text]
+    return ResolvedModel(name=ref.text, kind="mrt2", path=path, revision=listing.commit, note=listing.note)
+
+
 def _hub(ref: ModelRef, fetching: _Fetching) -> ResolvedModel:
     assert ref.repo is not None
     if ref.repo == stock.REPO:
         raise ModelNotFound(f"{stock.REPO} holds the stock models.", "Their names are base and large.")
+    if ref.repo == mrt2.REPO:
+        raise ModelNotFound(f"{mrt2.REPO} holds Magenta RealTime 2.", f"Its names are {' and '.join(mrt2.NAMES)}.")
     try:
         listing = fetching.list(ref.repo, ref.revision)
     except ModelNotFound as error:
@@ -225,6 +241,9 @@ def _local(ref: ModelRef, root: Path) -> ResolvedModel:
     if not path.exists():
         hint = _did_you_mean(str(path), root) or "A model is tiny, base, large, a folder, an archive or hf:user/repo."
         raise ModelNotFound(f"There is no model {ref.text!r}.", hint)
+    checkpoint = mrt2.checkpoint_in(path)
+    if checkpoint is not None:
+        return ResolvedModel(name=ref.text, kind="mrt2", path=checkpoint)
     if path.is_file():
         kind: Kind = "safetensors" if path.name.endswith(".safetensors") else "archive"
         return ResolvedModel(name=ref.text, kind=kind, path=path, assets=assets_near(path), step=_step_of(path))
@@ -278,7 +297,7 @@ def _did_you_mean(name: str, root: Path) -> str:
     """One sentence with the nearest names that would work, or ""."""
     parent = Path(name).parent
     neighbours = [str(parent / child.name) for child in parent.iterdir()] if parent.is_dir() else []
-    known = [EMBEDDED, *STOCK, *(cache.repo for cache in cached_repos(root)), *neighbours]
+    known = [EMBEDDED, *STOCK, *mrt2.NAMES, *(cache.repo for cache in cached_repos(root)), *neighbours]
     known = [candidate for candidate in known if candidate != name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(near)}?" if near else ""

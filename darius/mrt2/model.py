@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darius.errors import BadCheckpoint
+from darius.hub import mrt2 as release
 from darius.model import Company
-from darius.mrt2 import layout, package, weights
+from darius.mrt2 import package, weights
 from darius.mrt2.decoder import FrameDecoder
 from darius.mrt2.engine import MRT2Engine
 from darius.mrt2.network import Network
@@ -17,7 +18,6 @@ from darius.style.steering import Assets
 if TYPE_CHECKING:
     import jax
 
-    from darius.codec.codec import Codec
     from darius.depthformer.decode import DType
 
 
@@ -39,60 +39,40 @@ def load(path: Path, name: str, device: jax.Device, dtype: DType | None) -> MRT2
     from darius.mrt2 import style
     from darius.style.cache import CachedStyle
 
-    resources = layout.resources_beside(path)
+    resources = release.resources_beside(path)
     file = safetensors_io.load(path)
     flat = weights.language_model(file)
     architecture = package.architecture(_size_of(flat, path), dtype=_dtype(dtype, device))
-    encoder = safetensors_io.load(layout.encoder_file(resources))
+    encoder = safetensors_io.load(release.encoder_file(resources))
     codec = weights.codec(file, encoder)
     return MRT2Model(
         name=name,
         decoder=FrameDecoder(architecture, flat, device=device),
         codec=Codec(CodecConfig.spectrostream(), codec, dtype=dtype, device=device),
-        style=CachedStyle(style.load(layout.style_folder(resources))),
+        style=CachedStyle(style.load(release.style_folder(resources))),
         assets=Assets(),
     )
 
 
-def random_engine(size: str, device: jax.Device, dtype: DType | None) -> MRT2Engine:
-    """A language model and a full-size codec of random weights: for speed, not for music.
+def random_model(size: str, device: jax.Device, dtype: DType | None) -> MRT2Model:
+    """A model of random weights with tiny's style model, whose codes have the same shape: for speed, not for music.
 
     Raises:
       InvalidOption: there is no such size.
       MissingDependency: the package magenta-rt is not installed.
     """
-    architecture = package.architecture(size, dtype=_dtype(dtype, device))
-    flat = weights.initialise(Network(architecture))
-    return MRT2Engine(decoder=FrameDecoder(architecture, flat, device=device), codec=_random_codec(device, dtype))
-
-
-def random_model(size: str, device: jax.Device, dtype: DType | None) -> MRT2Model:
-    """`random_engine` as a whole model, with tiny's style model, whose codes have the same shape."""
-    from darius import hub, parts
-    from darius.hub.names import EMBEDDED
+    from darius import random_weights
     from darius.style.cache import CachedStyle
 
-    engine = random_engine(size, device, dtype)
+    architecture = package.architecture(size, dtype=_dtype(dtype, device))
+    parts = random_weights.parts_of(size)
     return MRT2Model(
-        name=f"random:{size}",
-        decoder=engine.decoder,
-        codec=engine.codec,
-        style=CachedStyle(parts.of_package(hub.resolve(EMBEDDED).path).style.load()),
+        name=random_weights.PREFIX + size,
+        decoder=FrameDecoder(architecture, weights.initialise(Network(architecture)), device=device),
+        codec=parts.load_codec(device, dtype),
+        style=CachedStyle(parts.style.load()),
         assets=Assets(),
     )
-
-
-def _random_codec(device: jax.Device, dtype: DType | None) -> Codec:
-    import jax
-
-    from darius.codec import weights as codec_weights
-    from darius.codec.codec import Codec
-    from darius.codec.config import CodecConfig
-
-    config = CodecConfig.spectrostream()
-    with jax.default_device(jax.devices("cpu")[0]):
-        params = codec_weights.initialise(config, jax.random.key(1))
-    return Codec(config, params, dtype=dtype, device=device)
 
 
 def _dtype(dtype: DType | None, device: jax.Device) -> str:

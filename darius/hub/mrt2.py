@@ -1,4 +1,4 @@
-"""Where the parts of a Magenta RealTime 2 release lie: one layout for the hub and for `MAGENTA_HOME`. Reads no file.
+"""The release of Magenta RealTime 2: where its parts lie, on the hub, in `MAGENTA_HOME` and in a folder. Reads no file.
 
 checkpoints/mrt2_small.safetensors        language model, codec's decoder and quantiser
 resources/spectrostream/encoder.safetensors
@@ -10,11 +10,13 @@ Source: the file list of google/magenta-realtime-2, `magenta_rt.paths` (magenta-
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from darius.errors import BadCheckpoint
+from darius.errors import BadCheckpoint, DownloadFailed, ModelNotFound
 
 REPO = "google/magenta-realtime-2"
+NAMES = ("mrt2-small", "mrt2-base")
 CHECKPOINTS = {"mrt2-small": "checkpoints/mrt2_small.safetensors", "mrt2-base": "checkpoints/mrt2_base.safetensors"}
 RESOURCES, ENCODER, STYLE = "resources", "spectrostream/encoder.safetensors", "musiccoca"
 STYLE_FILES = (
@@ -42,6 +44,39 @@ def at_home(size: str) -> Path | None:
 def resource_paths() -> tuple[str, ...]:
     """The files that every size needs, as paths in the release."""
     return (f"{RESOURCES}/{ENCODER}", *(f"{RESOURCES}/{STYLE}/{name}" for name in STYLE_FILES))
+
+
+def files_of(paths: Iterable[str], size: str) -> list[str]:
+    """The files of a size and what it needs, of the release's files on the hub.
+
+    Raises:
+      DownloadFailed: the release lacks one of them.
+    """
+    there = set(paths)
+    needed = [CHECKPOINTS[size], *resource_paths()]
+    for path in needed:
+        if path not in there:
+            raise DownloadFailed(f"The repository {REPO} has no {path} any more.", "Use a newer version of Darius.")
+    return needed
+
+
+def checkpoint_in(path: Path) -> Path | None:
+    """The checkpoint that a path of the user's means: a file in a release's checkpoints/, or a release's folder.
+
+    None: the path has nothing to do with this release.
+
+    Raises:
+      ModelNotFound: the folder holds several checkpoints, or none.
+    """
+    if path.is_file():
+        return path if (path.absolute().parent.parent / RESOURCES / STYLE).is_dir() else None
+    if not (path / RESOURCES / STYLE).is_dir():
+        return None
+    found = sorted(path.glob("checkpoints/*.safetensors"))
+    if len(found) != 1:
+        names = ", ".join(str(file) for file in found) or "none"
+        raise ModelNotFound(f"{path} holds not one checkpoint but {names}.", "Give the path of one of them.")
+    return found[0]
 
 
 def resources_beside(checkpoint: Path) -> Path:
