@@ -46,6 +46,12 @@ class DownloadFailed(DariusError):
     exit_code, http_status, code = 3, 502, "download_failed"
 
 
+class UploadFailed(DariusError):
+    """The hub did not take an upload: no token, no right, or the transfer broke."""
+
+    exit_code, http_status, code = 1, 502, "upload_failed"
+
+
 class BadCheckpoint(DariusError):
     """A checkpoint is damaged, incomplete, or not of the expected shape."""
 

@@ -1,11 +1,14 @@
 """A small Hugging Face hub on loopback: real HTTP, the endpoints a client uses, and every way they go wrong.
 
 Serves model information with file hashes, and file contents with ranges. Large files redirect to another path, as the
-hub redirects to its content network. Faults are asked for by path: broken transfers, statuses, damaged bytes.
+hub redirects to its content network. Takes uploads as the hub does: a repository is made, small files travel inside
+the commit, large ones before it, each by its hash. Faults are asked for by path: broken transfers, statuses, damaged
+bytes.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = 4096  # bytes from which a file is served as a large file (SHA-256, redirect)
 
@@ -52,6 +55,10 @@ class LocalHub:
       ignore_ranges: answer 200 with the whole file to a range request.
       nonsense: answer questions about repositories with JSON that means something else.
       requests: (method, path, range header) of every request.
+      tokens: token -> the users and organisations that it may write for.
+      stored: large files that arrived, by SHA-256, committed or not.
+      private: repositories that were made private.
+      pull_requests: (repository, files) of each one that was opened.
     """
 
     url: str = ""
@@ -62,6 +69,10 @@ class LocalHub:
     ignore_ranges: bool = False
     nonsense: bool = False
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    tokens: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
+    pull_requests: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
 
     def transfers(self, path: str) -> list[str | None]:
         """The range header of every request for a file's content, in order."""
@@ -100,6 +111,111 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def do_POST(self) -> None:
+        parts = self._begin()
+        content = self._content_sent()
+        if parts == ["api", "validate-yaml"]:
+            self._json({"errors": [], "warnings": []})
+        elif parts == ["api", "repos", "create"]:
+            fields = json.loads(content)
+            self._create(f"{fields['organization']}/{fields['name']}", fields)
+        elif parts[:2] == ["api", "models"] and self._may_write("/".join(parts[2:4])):
+            name, what = "/".join(parts[2:4]), parts[4]
+            self._preupload(json.loads(content)) if what == "preupload" else self._commit(name, content)
+        elif parts[2:] == ["info", "lfs", "objects", "batch"]:
+            self._batch(json.loads(content))
+        elif parts[0] != "api":
+            self._fail(404)
+
+    def do_PUT(self) -> None:
+        parts = self._begin()
+        content = self._content_sent()
+        status = self._planned_status("upload")
+        if status is not None:
+            self._fail(status)
+        elif hashlib.sha256(content).hexdigest() != parts[1]:
+            self._fail(400)
+        else:
+            self.hub.stored[parts[1]] = content
+            self._send(200, b"", {})
+
+    def _begin(self) -> list[str]:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((self.command, path, None))
+        return path.strip("/").split("/")
+
+    def _content_sent(self) -> bytes:
+        """The request's body, in one piece or in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _may_write(self, name: str) -> bool:
+        """Whether the token has the right; otherwise the refusal has been sent."""
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token not in self.hub.tokens:
+            self._fail(401)
+        elif name.partition("/")[0] not in self.hub.tokens[token] and "create_pr" not in urlsplit(self.path).query:
+            self._fail(403)
+        elif "/create" not in self.path and name not in self.hub.repos:
+            self._fail(404, "RepoNotFound")
+        else:
+            return True
+        return False
+
+    def _create(self, name: str, fields: dict[str, object]) -> None:
+        if not self._may_write(name):
+            return
+        if name in self.hub.repos:
+            self._fail(409)
+            return
+        self.hub.repos[name] = Repo({"main": {}})
+        if fields.get("visibility") == "private" or fields.get("private"):
+            self.hub.private.add(name)
+        self._json({"url": f"{self.hub.url}/{name}", "name": name})
+
+    def _preupload(self, fields: dict[str, list[dict[str, object]]]) -> None:
+        files = []
+        for file in fields["files"]:
+            mode = "lfs" if int(str(file["size"])) >= LARGE else "regular"
+            files.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None})
+        self._json({"files": files})
+
+    def _batch(self, fields: dict[str, list[dict[str, object]]]) -> None:
+        objects = []
+        for file in fields["objects"]:
+            actions = {"upload": {"href": f"{self.hub.url}/stored/{file['oid']}"}}
+            objects.append({**file} if file["oid"] in self.hub.stored else {**file, "actions": actions})
+        self._json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, name: str, content: bytes) -> None:
+        status = self._planned_status("commit")
+        if status is not None:
+            self._fail(status)
+            return
+        files: dict[str, bytes] = {}
+        for line in content.splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            elif entry["key"] == "lfsFile":
+                files[entry["value"]["path"]] = self.hub.stored[entry["value"]["oid"]]
+        answer = {"commitUrl": f"{self.hub.url}/{name}/commit/{'0' * 40}", "commitOid": "0" * 40}
+        if "create_pr" in parse_qs(urlsplit(self.path).query):
+            self.hub.pull_requests.append((name, files))
+            answer["pullRequestUrl"] = f"{self.hub.url}/{name}/discussions/{len(self.hub.pull_requests)}"
+        else:
+            self.hub.repos[name].revisions["main"] |= files
+        self._json(answer)
+
+    def _json(self, answer: dict[str, object]) -> None:
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
