@@ -179,7 +179,7 @@ async def status() -> dict[str, Any]:
 
 
 @blueprint.get("/checkpoints")
-@described(query=CheckpointsQuery, reply=Checkpoints, errors=(403, 404, 502))
+@described(query=CheckpointsQuery, reply=Checkpoints, errors=(403, 404, 409, 502))
 async def checkpoints() -> dict[str, Any]:
     """Training steps that a repository offers: checkpoint_<step> folders and archives."""
     here, query = backend(), forms.query(CheckpointsQuery)
