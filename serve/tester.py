@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quart import Blueprint, Response, send_file
+from quart import Blueprint, Response, request, send_file
 
 from serve.describe import described
 
@@ -28,14 +28,16 @@ async def prompts() -> Response:
 
 
 @blueprint.after_app_request
-async def name_modules(response: Response) -> Response:
-    """Browsers refuse a module of any other type, and some systems call .js files plain text."""
+async def describe(response: Response) -> Response:
+    """Modules by their type, which browsers insist on and some systems get wrong; and never an old page's modules with
+    a new page: browsers keep them, but ask each time whether they are still the same."""
     if response.mimetype in ("application/javascript", "application/x-javascript"):
         response.mimetype = "text/javascript"
+    if request.endpoint in ("static", "tester.page", "tester.prompts"):
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers.pop("Expires", None)
     return response
 
 
 async def _send(name: str, mimetype: str) -> Response:
-    response = await send_file(PAGES / name, mimetype=mimetype)
-    response.headers["Cache-Control"] = "no-cache"  # asked for again after every update of the server
-    return response
+    return await send_file(PAGES / name, mimetype=mimetype)
