@@ -133,7 +133,7 @@ def plan(
     )
 
 
-def send(planned: Plan, *, endpoint: str | None = None, on_progress: OnProgress | None = None) -> str:
+def send(planned: Plan, *, endpoint: str | None = None) -> str:
     """Does what the plan says; returns the address of the commit or the pull request.
 
     Raises:
@@ -141,12 +141,9 @@ def send(planned: Plan, *, endpoint: str | None = None, on_progress: OnProgress 
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    report = on_progress or (lambda name, fraction: None)
     api = HfApi(endpoint=endpoint, token=_token())
-    total = sum(item.size for item in planned.sending) or 1
-    done = 0
     with _explained(planned.repo):
-        if not planned.create_pr:
+        if not planned.exists and not planned.create_pr:
             api.create_repo(planned.repo, private=planned.private or None, exist_ok=True)
         operations = []
         for item in planned.sending:
@@ -156,8 +153,6 @@ def send(planned: Plan, *, endpoint: str | None = None, on_progress: OnProgress 
                 planned.repo, [operation], create_pr=planned.create_pr, free_memory=False, num_threads=1
             )
             operations.append(operation)
-            done += item.size
-            report(item.name, done / total)
         info = api.create_commit(
             planned.repo,
             operations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,9 +46,8 @@ def upload(
         _tell(planned)
     address = None
     if planned.sending and not dry_run:
-        names = {item.name: item.name for item in planned.sending}
-        with output.stages(names, quiet=as_json) as report:
-            address = uploading.send(planned, on_progress=report)
+        _bars(wanted=not as_json and sys.stderr.isatty())
+        address = uploading.send(planned)
     result = {
         "repo": repo,
         "dry_run": dry_run,
@@ -55,6 +55,14 @@ def upload(
         "address": address,
     }
     output.show(result, as_json=as_json, human=lambda: _conclude(planned, address, dry_run))
+
+
+def _bars(*, wanted: bool) -> None:
+    """The hub's client draws a bar for each file by itself, wanted or not."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not wanted:
+        disable_progress_bars()
 
 
 def _tell(planned: Plan) -> None:
