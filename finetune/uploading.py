@@ -220,9 +220,10 @@ def _token() -> str:
 @contextlib.contextmanager
 def _explained(repo: str) -> Iterator[None]:
     """Turns what the hub's client raises into one sentence."""
+    failures: tuple[type[Exception], ...] = (RuntimeError, ValueError, *network_errors())
     try:
         yield
-    except (RuntimeError, ValueError, *network_errors()) as error:
+    except failures as error:
         raise _explain(error, repo) from None
 
 

@@ -255,10 +255,19 @@ def _local(ref: ModelRef, root: Path) -> ResolvedModel:
 
 
 def _local_collection(ref: ModelRef, folder: Path) -> ResolvedModel:
-    step = _choose_step(steps := local_steps(folder), ref, str(folder))
+    step = _choose_step(steps := local_steps(folder) or _steps_of_the_run(folder), ref, str(folder))
     path = Path(steps[step])
     kind: Kind = "folder" if path.is_dir() else "archive"
     return ResolvedModel(name=ref.text, kind=kind, path=path, assets=assets_near(path), step=step)
+
+
+def _steps_of_the_run(dataset: Path) -> dict[int, str]:
+    """The steps of the one run in a dataset's folder, which `darius train` puts into runs/; {} where there is none."""
+    found = {run: steps for run in sorted(dataset.glob("runs/*")) if (steps := local_steps(run))}
+    if len(found) > 1:
+        names = ", ".join(run.name for run in found)
+        raise ModelNotFound(f"There are {len(found)} runs in {dataset}: {names}.", f"Name one: {next(iter(found))}")
+    return next(iter(found.values()), {})
 
 
 def local_steps(folder: Path) -> dict[int, str]:

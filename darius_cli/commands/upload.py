@@ -59,7 +59,7 @@ def upload(
 
 def _bars(*, wanted: bool) -> None:
     """The hub's client draws a bar for each file by itself, wanted or not."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not wanted:
         disable_progress_bars()

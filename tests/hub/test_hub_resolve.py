@@ -244,7 +244,7 @@ def test_a_package_that_lacks_a_part_of_tiny_says_so(tmp_path: Path, monkeypatch
 
 def test_the_catalogue_tells_what_is_here(hub: LocalHub, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    assert [entry.name for entry in catalogue.known(cache)] == ["tiny", "base", "large"]
+    assert [entry.name for entry in catalogue.known(cache)] == ["tiny", "base", "large", "mrt2-small", "mrt2-base"]
     resolve(hub, tmp_path, f"{USER_REPO}#1861001")
     resolve(hub, tmp_path, "base")
     known = {entry.name: entry for entry in catalogue.known(cache)}
@@ -266,3 +266,23 @@ def test_removing_frees_what_was_downloaded_and_nothing_shared(hub: LocalHub, tm
     assert not list((cache / "hub").rglob("saved_model.pb"))
     with pytest.raises(ModelNotFound, match="not in the cache"):
         catalogue.remove("base", cache_dir=cache)
+
+
+def test_the_one_run_of_a_dataset_is_its_model(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    checkpoint_folder(run, 1861000)
+    checkpoint_folder(run, 1862000)
+    (run / "mean_style_embed.npy").write_bytes(npy(768))
+    model = hub_room.resolve(str(tmp_path), cache_dir=tmp_path / "cache")
+    assert (model.path, model.step) == (run / "checkpoint_1862000", 1862000)
+    assert model.assets.mean == run / "mean_style_embed.npy"
+    assert hub_room.resolve(f"{tmp_path}#1861000", cache_dir=tmp_path / "cache").step == 1861000
+    checkpoint_folder(tmp_path / "runs" / "second", 1861000)
+    with pytest.raises(ModelNotFound, match=r"There are 2 runs in .*: first, second\.") as caught:
+        hub_room.resolve(str(tmp_path), cache_dir=tmp_path / "cache")
+    assert str(run) in caught.value.hint
+
+
+def checkpoint_folder(run: Path, step: int) -> None:
+    params = {"encoder/encoder_norm/scale": np.ones(3, np.float32)}
+    t5x.write(run / f"checkpoint_{step}", Checkpoint(step=step, params=params))
