@@ -133,7 +133,7 @@ def of_model(name: str, *, offline: bool = False, on_progress: OnProgress | None
         return random_weights.parts_of(size)
     if hub.parse(name).kind == "mrt2":
         raise InvalidOption(
-            f"{name} is no Magenta RealTime v1: Darius cannot finetune it.", "Choose tiny, base or large."
+            f"{name} is Magenta RealTime 2, which Darius cannot finetune.", "Choose tiny, base or large."
         )
     if hub.parse(name).kind == "stock":
         return of_v1(offline=offline, on_progress=on_progress)

@@ -43,12 +43,18 @@ def load(path: Path, name: str, device: jax.Device, dtype: DType | None) -> MRT2
     file = safetensors_io.load(path)
     flat = weights.language_model(file)
     architecture = package.architecture(_size_of(flat, path), dtype=_dtype(dtype, device))
-    encoder = safetensors_io.load(release.encoder_file(resources))
-    codec = weights.codec(file, encoder)
+    encoder = release.encoder_file(resources)
+    codec = weights.codec(file, safetensors_io.load(encoder))
+    described = safetensors_io.metadata(encoder).get("config")  # the release's own file says nothing: it is full size
     return MRT2Model(
         name=name,
         decoder=FrameDecoder(architecture, flat, device=device),
-        codec=Codec(CodecConfig.spectrostream(), codec, dtype=dtype, device=device),
+        codec=Codec(
+            CodecConfig.from_dict(described) if described else CodecConfig.spectrostream(),
+            codec,
+            dtype=dtype,
+            device=device,
+        ),
         style=CachedStyle(style.load(release.style_folder(resources))),
         assets=Assets(),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,15 @@ def reference_system(patch: pytest.MonkeyPatch, home: Path, *, dtype: str = "flo
     return system.MagentaRT2System(
         size="tiny", style_model=musiccoca.MockMusicCoCa(), checkpoint="tiny.safetensors", **settings
     )
+
+
+def write_release(folder: Path) -> Path:
+    """A release's folder with the small weights and the small style files; the path of its checkpoint."""
+    from darius.checkpoints import safetensors_io
+    from darius.hub import mrt2
+
+    path = folder / mrt2.CHECKPOINTS["mrt2-small"]
+    safetensors_io.save(path, checkpoint())
+    safetensors_io.save(folder / mrt2.RESOURCES / mrt2.ENCODER, encoder_file(), {"config": CODEC.to_dict()})
+    shutil.copytree(Path(__file__).parent / "release" / mrt2.STYLE, folder / mrt2.RESOURCES / mrt2.STYLE)
+    return path
