@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
@@ -44,15 +44,14 @@ class Backend:
       progress: how far each one-shot is.
       metrics: what is counted.
       started: time.monotonic() at the start.
-      ended: the device's thread has ended.
       closing: the server shuts down; new work is refused.
-      hurrying: what still plays is given up at the next chunk.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = time.monotonic()
-        self.closing = self.hurrying = self.ended = False
+        self.closing = False
+        self._hurry = asyncio.Event()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="darius-work")
         self.conductor = Conductor(buckets=BUCKETS)
         self.models = Models(settings, self.conductor)
@@ -83,14 +82,31 @@ class Backend:
         until = time.monotonic() + seconds
         while self.line.playing and time.monotonic() < until:
             await asyncio.sleep(0.05)
-        self.hurrying = True
+        self._hurry.set()
+
+    async def unless_hurried(self, work: Awaitable[T]) -> T:
+        """The work's result; once the server may wait no longer, the work is given up.
+
+        Raises:
+          Refused: 503, then.
+        """
+        task, hurry = asyncio.ensure_future(work), asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait((task, hurry), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise shutting_down()
+            return task.result()
+        finally:
+            hurry.cancel()
+            task.cancel()
 
     async def close(self) -> None:
         """Ends jams, loading and the device's thread."""
-        self.closing = self.hurrying = True
+        self.closing = True
+        self._hurry.set()
         await self.sessions.close()
         self.models.close()
-        self.ended = await asyncio.to_thread(self.conductor.close, 2.0)
+        await asyncio.to_thread(self.conductor.close, 2.0)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def stop_jams(self) -> None:

@@ -24,7 +24,6 @@ from darius.style.mix import StyleRequest, pair
 from serve import forms, request_id, takes, uploads
 from serve.backend import Backend, backend
 from serve.describe import described
-from serve.errors import shutting_down
 from serve.forms import Fields, Whole
 from serve.jam_fields import Seed, Steering, Tempo
 from serve.loading import Loaded
@@ -199,13 +198,14 @@ async def _play(
     async with here.line.turn(report.queue):
         report.enter("generating")
         style = await here.in_thread(lambda: piece.style_codes(model, plan, options, assets=loaded.assets))
-        playing = await here.on_device(lambda: piece.Piece.start(model, plan, options, style=style, seeds=[seed]))
+        playing = await here.unless_hurried(
+            here.on_device(lambda: piece.Piece.start(model, plan, options, style=style, seeds=[seed]))
+        )
         while not playing.complete:
-            if here.hurrying:
-                raise shutting_down()
             report.enter("generating", playing.made, playing.chunks)
             streams, knobs = playing.call()
-            playing.feed(await asyncio.wrap_future(here.conductor.advance(streams, knobs, key=number, engine=model)))
+            made = here.conductor.advance(streams, knobs, key=number, engine=model)
+            playing.feed(await here.unless_hurried(asyncio.wrap_future(made)))
     report.enter("postprocess")
     report.enter("resample_and_snap")
     take = await here.in_thread(lambda: playing.finish()[0])

@@ -206,7 +206,7 @@ async def select() -> dict[str, Any]:
         raise Refused("A jam is running.", "Stop it first, or select with stop_active.", status=409, code="jam_running")
     if wanted.dry_run:
         return await _would_load(here, choice)
-    loaded = await here.models.select(choice, prewarm=wanted.prewarm, before_swap=here.stop_jams)
+    loaded = await here.unless_hurried(here.models.select(choice, prewarm=wanted.prewarm, before_swap=here.stop_jams))
     found = [
         name
         for name, there in (("mean", loaded.assets.mean), ("centroids", loaded.assets.centroids))
@@ -236,7 +236,7 @@ async def swap() -> dict[str, Any]:
     choice = here.models.choose(
         size=None, repo=None, step=wanted.step, revision=None, assets_repo=None, sync_assets=True
     )
-    await here.models.select(choice, prewarm=False, before_swap=here.stop_jams)
+    await here.unless_hurried(here.models.select(choice, prewarm=False, before_swap=here.stop_jams))
     return {"reloaded": True, "step": wanted.step}
 
 

@@ -39,8 +39,8 @@ def run(settings: Settings) -> None:
     app = create_app(settings)
     here: Backend = app.extensions["darius"]
     asyncio.run(_serve(app, here, settings))
-    if not here.ended:  # the device still computes; the interpreter must not be torn down under it
-        _leave()
+    if any(thread.name.startswith("darius-") and thread.is_alive() for thread in threading.enumerate()):
+        _leave()  # something still computes or compiles; the interpreter must not be torn down under it
 
 
 async def _serve(app: object, here: Backend, settings: Settings) -> None:
