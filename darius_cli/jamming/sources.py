@@ -235,4 +235,6 @@ def _refusal(response: httpx.Response) -> DariusError:
     sentence = answer.get("error") or f"The server answered {response.status_code}."
     if response.status_code in (429, 503):
         return Busy(sentence)
-    return BadAudio(sentence) if answer.get("code") == "bad_audio" else InvalidOption(sentence)
+    if response.status_code in (413, 415) or answer.get("code") == "bad_audio":
+        return BadAudio(sentence)
+    return InvalidOption(sentence)

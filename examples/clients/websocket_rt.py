@@ -50,7 +50,7 @@ async def main() -> None:
             if seconds >= args.seconds:
                 await socket.send(json.dumps({"type": "stop"}))
                 break
-    soundfile.write(args.out, np.concatenate(parts)[: round(args.seconds * rate)], rate)
+    soundfile.write(args.out, np.concatenate(parts)[: round(args.seconds * rate)], rate, subtype="FLOAT")
     print(args.out)
 
 

@@ -30,7 +30,7 @@ def test_a_servers_jam_is_as_long_as_it_was_asked_for(server: Server, loop: Path
 
 
 def test_a_full_server_is_exit_code_6(loop: Path, tmp_path: Path, server_log: Path) -> None:
-    with running_server("--max-sessions", "1", output=server_log) as server:
+    with running_server(output=server_log, env={"DARIUS_MAX_SESSIONS": "1"}) as server:
         taken = server.post("/jam/start", data={"bpm": "120"}, files={"loop_audio": loop.read_bytes()}).json()
         result = jam(loop, "--server", server.url, "--mute", "--bars", "1", "--out", tmp_path / "j.wav")
         assert result.exit_code == 6, result.output
