@@ -60,7 +60,7 @@ def vocabulary() -> None:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=sentences,
         model_writer=model,
-        vocab_size=40,
+        vocab_size=35,
         normalization_rule_name="identity",
         minloglevel=2,
     )
