@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server, loop_bytes, running_server
+from serving import Server, loop_bytes
 
 from .looks import contrasts, small_targets, unnamed
 from .wire import messages, wait_until
@@ -71,21 +71,6 @@ def test_a_full_server_is_told_in_its_own_words(visit: Callable[..., Any], serve
     finally:
         for session in taken:
             server.post("/jam/stop", json={"session_id": session})
-
-
-def test_a_server_that_goes_away_is_missed_and_its_key_is_asked_for(visit: Callable[..., Any], tmp_path: Path) -> None:
-    with running_server(output=tmp_path / "log.txt", env={"DARIUS_API_KEY": "secret"}, ready=None) as own:
-        page = visit(f"{own.url}/tester")
-        failure(page).wait_for()
-        assert "asks for a key" in failure(page).inner_text()
-        assert page.get_by_role("button", name="Start").is_disabled()
-        page.get_by_label("Server's key").fill("secret")
-        page.get_by_label("Server's key").blur()
-        page.get_by_text("tiny").first.wait_for()
-        wait_until(page, lambda: failure(page).count() == 0)
-    failure(page).wait_for()
-    assert "cannot be reached" in failure(page).inner_text()
-    assert page.get_by_role("button", name="Start").is_disabled()
 
 
 def test_a_model_that_is_not_there_is_told_and_the_old_one_stays(visit: Callable[..., Any], server: Server) -> None:

@@ -33,6 +33,7 @@ const models = new ModelPanel({
   form: get("model-form"), size: get("size"), repo: get("repo"), revision: get("revision"), step: get("step"),
   find: get("find"), found: get("checkpoints-note"), apply: get("apply"), note: get("model-note"),
   steering: get("steering"), sliders: get("steering-sliders"), key: get("key"), assets: get("assets"),
+  load: get("load-assets"),
 });
 let canPlay = false;
 let resting = 0; // timer

@@ -8,7 +8,7 @@ export class ModelPanel extends EventTarget {
   config = null;
   #parts;
 
-  /** @param {Record<string, HTMLElement>} parts form, size, repo, revision, step, find, found, apply, note, steering, sliders, key, assets */
+  /** @param {Record<string, HTMLElement>} parts form, size, repo, revision, step, find, found, apply, note, steering, sliders, key, assets, load */
   constructor(parts) {
     super();
     this.#parts = parts;
@@ -18,6 +18,7 @@ export class ModelPanel extends EventTarget {
       this.refresh();
     });
     parts.find.addEventListener("click", () => this.#busy(parts.find, () => this.#find()));
+    parts.load.addEventListener("click", () => this.#busy(parts.load, () => this.#loadAssets()));
     parts.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#busy(parts.apply, () => this.#select());
@@ -70,6 +71,17 @@ export class ModelPanel extends EventTarget {
     const { steps, latest } = await api.checkpoints(repo.value.trim(), revision.value.trim());
     step.replaceChildren(new Option("latest", "latest"), ...steps.toReversed().map((n) => new Option(`step ${n}`, n)));
     found.textContent = steps.length ? `${steps.length} checkpoints, the newest is step ${latest}.` : "No checkpoints are in there.";
+  }
+
+  async #loadAssets() {
+    const { assets, repo, note } = this.#parts;
+    const from = assets.value.trim() || repo.value.trim();
+    if (!from) {
+      note.textContent = "Name a repository of assets first.";
+      return assets.focus();
+    }
+    note.textContent = (await api.loadAssets(from)).message || "The assets are loaded.";
+    await this.refresh();
   }
 
   async #select() {
