@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import typing
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
@@ -34,8 +35,12 @@ def _whole(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""A whole number; "4.0" is 4."""
+Whole = int
+"""A whole number; "4.0" is 4: `Fields` sees to it, so that limits stay visible in the schema."""
+
+
+def _is_whole(annotation: Any) -> bool:
+    return annotation is int or any(_is_whole(part) for part in typing.get_args(annotation))
 
 
 def _flag(value: Any) -> Any:
@@ -64,7 +69,9 @@ class Fields(BaseModel):
     def _empty_is_not_given(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None and value != ""}
+        whole = {name for name, field in cls.model_fields.items() if _is_whole(field.annotation)}
+        given = {name: value for name, value in data.items() if value is not None and value != ""}
+        return {name: _whole(value) if name in whole else value for name, value in given.items()}
 
 
 F = TypeVar("F", bound=Fields)
