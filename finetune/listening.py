@@ -35,7 +35,7 @@ class Listener:
 
     Attributes:
       name: as it was asked for.
-      codec: on its device, in float32: the codes are to be exact.
+      codec: on its device, in float32, as the original prepares its data (on GPUs, as there, with TF32 products).
       style: where the style model is.
       style_rate: Hz at which it wants its audio.
       batch: clips that the codec encodes at once.
@@ -62,14 +62,12 @@ class Listener:
         Raises:
           OutOfMemory: the batch is too large for the device.
         """
-        import jax
-
         block = BLOCK_SECONDS * self.codec.sample_rate
         length = max(-(-len(clip) // block) for clip in clips) * block
         rows = np.zeros((self.batch, length, self.codec.channels), np.float32)
         for row, clip in zip(rows, clips, strict=False):
             row[: len(clip)] = clip
-        with memory_errors("encoding audio"), jax.default_matmul_precision("float32"):
+        with memory_errors("encoding audio"):
             codes = np.asarray(self.codec.encode(rows, levels=self.levels), np.int32)
         frame = self.codec.frame_samples
         return [row[: -(-len(clip) // frame)] for row, clip in zip(codes, clips, strict=False)]
@@ -104,7 +102,7 @@ def load(
         codec=codec,
         style=found.style,
         style_rate=style_rate(found.style),
-        batch=batch or (16 if place.platform != "cpu" else 4 if small else 1),
+        batch=batch or (8 if place.platform != "cpu" else 4 if small else 1),
         codec_sha256=codec_sha256,
         style_sha256=style_sha256,
         model_sha256=_model_hash(name),
