@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 from serving import ROOT, Server, loop_bytes, running_server
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 KEY = {"DARIUS_API_KEY": "s3cret"}
 
@@ -56,6 +58,29 @@ def test_only_the_named_pages_may_call_from_a_browser(template: Server) -> None:
     preflight = template.client.options("/generate", headers=asked)
     assert preflight.status_code == 200 and "POST" in preflight.headers["Access-Control-Allow-Methods"]
     assert "Access-Control-Allow-Credentials" not in preflight.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("", {}, 401),
+        ("?api_key=wrong", {}, 401),
+        ("?api_key=s3cret", {}, 101),
+        ("", {"X-API-Key": "s3cret"}, 101),
+        ("?api_key=s3cret", {"Origin": "https://theirs.example"}, 403),
+        ("?api_key=s3cret", {"Origin": "https://ours.example"}, 101),
+    ],
+)
+def test_sockets_need_the_key_and_a_page_that_may_call(
+    template: Server, query: str, headers: dict[str, str], status: int
+) -> None:
+    try:
+        with connect(template.ws_url + query, additional_headers=headers) as socket:
+            assert socket.response is not None
+            found = socket.response.status_code
+    except InvalidStatus as refused:
+        found = refused.response.status_code
+    assert found == status
 
 
 def test_pages_come_with_a_policy_and_need_no_other_host(template: Server) -> None:
@@ -108,8 +133,8 @@ def test_sigterm_answers_everyone_and_ends_within_ten_seconds(own_cache: Path, s
         started = server.post("/jam/start", data={"bpm": "60"}, files={"loop_audio": loop_bytes()})
         session = started.json()["session_id"]
 
-        def long() -> httpx.Response:
-            fields = {"bpm": "60", "bars": "30", "request_id": "long"}
+        def long(name: str) -> httpx.Response:
+            fields = {"bpm": "60", "bars": "30", "request_id": name}
             return httpx.post(f"{server.url}/generate", data=fields, files={"loop_audio": loop_bytes()}, timeout=60)
 
         def poll() -> httpx.Response:
@@ -118,12 +143,14 @@ def test_sigterm_answers_everyone_and_ends_within_ten_seconds(own_cache: Path, s
             return reply
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            generating, waiting = pool.submit(long), pool.submit(poll)
-            while server.get("/progress", params={"request_id": "long"}).json()["stage"] != "generating":
-                time.sleep(0.05)
+            generating, waiting = pool.submit(long, "first"), pool.submit(poll)
+            server.wait_for("/progress?request_id=first", "stage", "generating")
+            queued = pool.submit(long, "second")
+            assert server.wait_for("/progress?request_id=second", "stage", "queued")["n"] == 0
             began = time.monotonic()
             server.process.terminate()
-            assert generating.result().json()["code"] == "shutting_down"
+            for asked in (queued, generating):
+                assert (asked.result().status_code, asked.result().json()["code"]) == (503, "shutting_down")
             assert waiting.result().status_code == 408
             assert server.process.wait(30) == 0
             assert time.monotonic() - began < 10.5
