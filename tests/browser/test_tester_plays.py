@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from known_loops import LOOPS
+from serving import Server
 
 from .tap import QUANTUM
 from .wire import chunks, messages, wait_until
@@ -195,6 +196,27 @@ def test_the_servers_content_policy_lets_it_play(visit: Callable[..., Any]) -> N
     press(page, "Start")
     wait_until(page, lambda: page.get_by_role("meter", name="Level").get_attribute("aria-valuetext") != "silent", 120)
     stop(page)
+
+
+def test_without_an_audio_thread_it_plays_too(visit: Callable[..., Any], server: Server, tmp_path: Path) -> None:
+    """A phone that opens http://studio:7860 gets no AudioWorklet from its browser: the address is not a secure one."""
+    page = visit(f"http://darius.test:{server.port}/tester")
+    assert not page.evaluate("isSecureContext")
+    press(page, "Half-time dub")
+    press(page, "Twice the tempo")
+    page.get_by_label("Bars in a chunk").select_option("1")
+    press(page, "Start")
+    press(page, "Record")
+    wait_until(page, lambda: page.locator("#count").inner_text() == "3", 120)
+    stop(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download take 1").click()
+    download.value.save_as(tmp_path / "take.wav")
+    take = np.asarray(sf.read(tmp_path / "take.wav", dtype="float32")[0])
+    sent = np.concatenate(chunks(page))
+    assert len(take) > 1.5 * RATE
+    steady = len(chunks(page)[0]) - FADE  # before the first pause that a slow server may make
+    assert np.abs(take[FADE:steady] - sent[FADE:steady]).max() <= 2**-22
 
 
 def test_wav_bytes_survive_the_page(visit: Callable[..., Any]) -> None:

@@ -1,7 +1,9 @@
 // The server's plain HTTP calls, and failures in words. Knows no page and no sound.
 
+import { recall, remember } from "./settings.js";
+
 const HOME = new URL("../../", import.meta.url); // the server's root, also behind a path prefix
-const KEY = "darius.api-key";
+let key = recall("api-key", { tab: true }) ?? "";
 
 /** A failure as a sentence for people; `code` is the server's stable word for it. */
 export class Failure extends Error {
@@ -28,8 +30,11 @@ export function jamAddress() {
 
 /** The key that a guarded server asks for; kept for this tab only. */
 export function apiKey(value) {
-  if (value !== undefined) sessionStorage.setItem(KEY, value);
-  return sessionStorage.getItem(KEY) ?? "";
+  if (value !== undefined) {
+    key = value;
+    remember("api-key", value, { tab: true });
+  }
+  return key;
 }
 
 async function call(path, body) {

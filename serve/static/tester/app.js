@@ -258,11 +258,11 @@ function rewind() {
 
 function save() {
   const knobs = Object.fromEntries(REMEMBERED.map((id) => [id, get(id).value]));
-  remember({ knobs, styles: styles.value, mode: mode() });
+  remember("settings", { knobs, styles: styles.value, mode: mode() });
 }
 
 function restore() {
-  const { knobs = {}, styles: rows, mode: before } = recall();
+  const { knobs = {}, styles: rows, mode: before } = recall("settings") ?? {};
   for (const id of REMEMBERED) if (knobs[id] !== undefined) turn(get(id), knobs[id]);
   styles.value = Array.isArray(rows) && rows.length ? rows : [["warm electric piano", 1], ["lo-fi hip hop", 0.6]];
   if (before === "rt") document.querySelector("[name=mode][value=rt]").checked = true;

@@ -78,15 +78,17 @@ export class LoopPicker extends EventTarget {
     });
     // The whole page takes a drop: nobody should have to aim.
     addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
       event.preventDefault();
       drop.classList.add("over");
     });
     addEventListener("dragleave", (event) => !event.relatedTarget && drop.classList.remove("over"));
     addEventListener("drop", (event) => {
-      event.preventDefault();
       drop.classList.remove("over");
       const dropped = event.dataTransfer.files[0];
-      if (dropped) this.take(dropped, dropped.name);
+      if (!dropped) return;
+      event.preventDefault();
+      this.take(dropped, dropped.name);
     });
   }
 

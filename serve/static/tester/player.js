@@ -1,6 +1,9 @@
-// Sound out of the browser: an audio graph around the worklet, and what it tells. Knows no server.
+// Sound out of the browser: an audio graph around the queue of chunks, and what it tells. Knows no server.
+
+import { ChunkQueue } from "./queue.js";
 
 export const RATE = 48_000;
+const BLOCK = 4_096; // frames made at once where there is no audio thread
 
 /**
  * Events: "begin" (sound starts), "playing" {index}, "dry" (the queue ran empty), "stopped", "take" {channels},
@@ -8,7 +11,7 @@ export const RATE = 48_000;
  */
 export class Player extends EventTarget {
   #context = null;
-  #node = null;
+  #speak = null; // sends a message to the queue
   #volume = null;
   #loudness = 1;
   #report = { position: 0, time: 0, playing: false };
@@ -33,7 +36,7 @@ export class Player extends EventTarget {
     const begins = start ?? this.#pushed;
     this.#pushed = begins + frames;
     const owned = channels.slice(0, 2);
-    this.#node.port.postMessage({ type: "chunk", channels: owned, index, start: begins }, owned.map((c) => c.buffer));
+    this.#send({ type: "chunk", channels: owned, index, start: begins }, owned.map((channel) => channel.buffer));
   }
 
   /** Seconds that must be queued before sound begins. */
@@ -87,8 +90,7 @@ export class Player extends EventTarget {
 
   async #build() {
     const context = new AudioContext({ sampleRate: RATE, latencyHint: "playback" });
-    await context.audioWorklet.addModule(new URL("player-worklet.js", import.meta.url));
-    const node = new AudioWorkletNode(context, "chunk-player", { numberOfInputs: 0, outputChannelCount: [2] });
+    const node = context.audioWorklet ? await this.#onAudioThread(context) : this.#onThisThread(context);
     const volume = new GainNode(context, { gain: this.#loudness });
     node.connect(volume).connect(context.destination);
     const split = new ChannelSplitterNode(context, { numberOfOutputs: 2 });
@@ -100,9 +102,30 @@ export class Player extends EventTarget {
     });
     this.spectrum = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0.75 });
     node.connect(this.spectrum);
+    [this.#context, this.#volume] = [context, volume];
+  }
+
+  async #onAudioThread(context) {
+    await context.audioWorklet.addModule(new URL("player-worklet.js", import.meta.url));
+    const node = new AudioWorkletNode(context, "chunk-player", { numberOfInputs: 0, outputChannelCount: [2] });
     node.port.onmessage = ({ data }) => this.#hear(data);
     node.onprocessorerror = () => this.#tell("failed", {});
-    [this.#context, this.#node, this.#volume] = [context, node, volume];
+    this.#speak = (message, transfer) => node.port.postMessage(message, transfer);
+    return node;
+  }
+
+  /** Browsers offer audio threads only to pages from https or from this machine; a phone in the same network has none. */
+  #onThisThread(context) {
+    const queue = new ChunkQueue(RATE, (message) => this.#hear(message));
+    const node = context.createScriptProcessor(BLOCK, 0, 2);
+    node.onaudioprocess = ({ outputBuffer, playbackTime }) => {
+      const [left, right] = [new Float32Array(BLOCK), new Float32Array(BLOCK)];
+      queue.render(left, right, playbackTime);
+      outputBuffer.copyToChannel(left, 0);
+      outputBuffer.copyToChannel(right, 1);
+    };
+    this.#speak = (message) => queue[message.type](message);
+    return node;
   }
 
   #hear(message) {
@@ -114,7 +137,7 @@ export class Player extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  #send(message) {
-    this.#node?.port.postMessage(message);
+  #send(message, transfer = []) {
+    this.#speak?.(message, transfer);
   }
 }

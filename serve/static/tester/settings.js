@@ -1,18 +1,17 @@
-// What the page remembers from one visit to the next: the knobs and words of its owner, on this device only.
+// What the page remembers, on this device only. Where a browser allows no storage (in a frame, say), nothing breaks.
 
-const KEY = "darius.settings";
-
-export function recall() {
+/** @param {string} name; @param {{tab?: boolean}} where tab: for as long as this tab is open */
+export function recall(name, { tab = false } = {}) {
   try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+    return JSON.parse((tab ? sessionStorage : localStorage).getItem(`darius.${name}`));
   } catch {
-    return {}; // storage is blocked, or holds something else
+    return null; // storage is blocked, or holds something else
   }
 }
 
-export function remember(settings) {
+export function remember(name, value, { tab = false } = {}) {
   try {
-    localStorage.setItem(KEY, JSON.stringify(settings));
+    (tab ? sessionStorage : localStorage).setItem(`darius.${name}`, JSON.stringify(value));
   } catch {
     // Storage is blocked or full: the page works without.
   }

@@ -131,17 +131,18 @@ export class Tape {
 
   #drawMarks(x, ink) {
     const pencil = this.#pencil;
-    const { height } = this.#size;
+    const { width, height } = this.#size;
     for (const { frame, label } of this.#marks) {
       const at = Math.round(x(frame));
       const wide = pencil.measureText(label).width + 12;
       pencil.fillStyle = ink("mark");
       pencil.fillRect(at, 20, 1.5, height - 20);
+      const back = at + wide > width ? wide : 0; // at the right edge the flag flies to the left
       pencil.beginPath();
-      pencil.roundRect(at, height - 19, wide, 17, [0, 8, 8, 0]);
+      pencil.roundRect(at - back, height - 19, wide, 17, back ? [8, 0, 0, 8] : [0, 8, 8, 0]);
       pencil.fill();
       pencil.fillStyle = ink("ground");
-      pencil.fillText(label, at + 6, height - 16);
+      pencil.fillText(label, at - back + 6, height - 16);
     }
   }
 

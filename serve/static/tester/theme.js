@@ -1,6 +1,6 @@
 // Light or dark: the system's choice until the button is pressed.
 
-const KEY = "darius.theme";
+import { recall, remember } from "./settings.js";
 
 export function themeButton(button) {
   const root = document.documentElement;
@@ -9,11 +9,11 @@ export function themeButton(button) {
   const show = () => {
     button.setAttribute("aria-pressed", isDark());
   };
-  const saved = localStorage.getItem(KEY);
+  const saved = recall("theme");
   if (saved) root.dataset.theme = saved;
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    localStorage.setItem(KEY, root.dataset.theme);
+    remember("theme", root.dataset.theme);
     show();
   });
   system.addEventListener("change", show);
