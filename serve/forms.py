@@ -88,7 +88,7 @@ async def read(kind: type[F]) -> F:
 
 def query(kind: type[F]) -> F:
     """The query string's fields. Raises as `read` does."""
-    return check(kind, dict(request.args))
+    return check(kind, request.args.to_dict())
 
 
 def check(kind: type[F], data: Any) -> F:
@@ -174,4 +174,4 @@ async def _body() -> Any:
         if not isinstance(data, dict):
             raise Refused("The body is not a JSON object.", "See /docs.", status=422, code="invalid_field")
         return data
-    return dict(await request.form)
+    return (await request.form).to_dict()

@@ -96,6 +96,9 @@ class Progress:
                 report.failed(ended)
             else:
                 report.done()
+            if self._reports.get(request_id, (0.0, None))[1] is report:
+                self._reports[request_id] = (self._clock(), report)
+                self._reports.move_to_end(request_id)
 
     def read(self, request_id: str) -> dict[str, Any]:
         """The reply of GET /progress; "pending" for an unknown id."""

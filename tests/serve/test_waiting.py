@@ -104,7 +104,7 @@ def test_progress_only_grows_and_tells_how_it_ended() -> None:
     assert progress.read("b")["error"] == "No. Use bars."
 
 
-def test_reports_are_kept_for_ten_minutes_after_their_beginning_unless_they_still_run() -> None:
+def test_reports_are_kept_for_ten_minutes_after_their_end() -> None:
     now = [0.0]
     progress = Progress(clock=lambda: now[0])
     with progress.of("done"):
@@ -117,3 +117,4 @@ def test_reports_are_kept_for_ten_minutes_after_their_beginning_unless_they_stil
         report.enter("generating")
         now[0] += 2 * KEPT_SECONDS
         assert progress.read("long")["stage"] == "generating"
+    assert progress.read("long")["stage"] == "done"
