@@ -183,3 +183,16 @@ def test_light_and_dark_can_be_chosen_and_are_remembered(visit: Callable[..., An
     page.reload()
     assert ground() == dark != light
     assert page.get_by_role("button", name="Dark colours").get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_other_pages_can_be_read_anywhere(
+    visit: Callable[..., Any], server: Server, path: str, scheme: Any
+) -> None:
+    page = visit(f"{server.url}{path}", viewport=PHONES[0], color_scheme=scheme)
+    page.locator("details").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
+    assert page.evaluate("() => document.documentElement.scrollWidth") == PHONES[0]["width"]
+    assert [entry for entry in contrasts(page) if entry[1] < 4.5] == []
+    asked = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert all(address.startswith(server.url) for address in asked)
