@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: demo test lint browser bench clean docker-check constraints release docs
+.PHONY: demo test lint browser bench eval-tiny clean docker-check constraints release docs
 .DEFAULT_GOAL := demo
 
 # uv is many times faster than pip: the system's if there is one, else one of our own inside .venv.
@@ -41,6 +41,10 @@ browser:
 
 bench: $(STAMP)
 	$(BIN)/darius bench
+
+# Every number of the model card: an hour of two cores, minutes on a GPU.
+eval-tiny: $(STAMP)
+	$(BIN)/python -m recipes.tiny.evaluate --json out/eval-tiny.json
 
 # The Dockerfiles' install lines, commands and health checks, run without a container engine; gigabytes of wheels.
 docker-check: $(STAMP)

@@ -14,7 +14,7 @@ from known_loops import LOOPS, TEMPI
 
 from darius.audio import files
 from darius.audio.loudness import measure
-from recipes.tiny.lm.evaluate import tempo_error
+from recipes.tiny.musical import tempo_error
 
 if TYPE_CHECKING:
     from darius.continuation import Continuation

@@ -1,7 +1,4 @@
-"""Trains the style model of `tiny` on generated clips, and writes the style tokens of clips.
-
-    python -m recipes.tiny.style train  --clips runs/tiny/clips --out darius/assets/tiny/style.safetensors
-    python -m recipes.tiny.style tokens --clips runs/tiny/clips
+"""Trains the style model of `tiny` on generated clips: `python -m recipes.tiny.style --clips runs/tiny/clips`.
 
 Text and audio encoders learn together: a caption should be near every clip of the batch that it fits (one clip of
 techno is as right for "techno" as another). Then residual k-means of both kinds of embeddings gives the codes.
@@ -10,7 +7,6 @@ techno is as right for "techno" as another). Then residual k-means of both kinds
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import multiprocessing
 import time
@@ -32,10 +28,9 @@ from recipes.tiny.data.synth import RATE
 Float = NDArray[np.float32]
 Params = dict[str, Float]
 
-FIXED_WINDOWS = 3
-"""The first windows of a clip: all of it, its first half, its second half. Random ones follow."""
-
 WINDOWS = 9
+"""Of a clip: all of it, its first half, its second half, then random ones."""
+
 SHORTEST_SECONDS = 3.0
 CAPTIONS_PER_CLIP = 16
 UNSEEN_WEIGHT = -2.0
@@ -53,11 +48,12 @@ def shard_features(sidecar: Path) -> Float:
     if not cache.exists():
         clips = np.load(sidecar.with_suffix(".npy"), mmap_mode="r")
         rng = np.random.default_rng(int(sidecar.stem[-5:]))
-        np.save(cache, np.stack([_clip_features(clip, rng) for clip in clips]))
+        np.save(cache, np.stack([clip_features(clip, rng) for clip in clips]))
     return np.load(cache)
 
 
-def _clip_features(clip: NDArray[np.int16], rng: np.random.Generator) -> Float:
+def clip_features(clip: NDArray[np.int16], rng: np.random.Generator) -> Float:
+    """Audio features of some windows of a clip's samples [n, 2], float32 [WINDOWS, features]."""
     mels, width = mel_frames(Waveform(clip.astype(np.float32) / 32768, RATE))
     frames, shortest = len(mels), int(SHORTEST_SECONDS * 50)
     spans = [(0, frames), (0, frames // 2), (frames // 2, frames)]
@@ -278,54 +274,15 @@ def report(model: TinyStyle, features: Float, records: list[dict[str, Any]], amo
     return numbers
 
 
-# ---------------------------------------------------------------- tokens for the language model
-
-
-def write_tokens(clips: Path, model: TinyStyle, *, texts: int = 6, workers: int = 2) -> None:
-    """For each shard `style-00000.npz` beside it, codes int32:
-
-    audio [clips, 3, 12] (whole, first half, second half), text [clips, texts, 12] (random captions),
-    mixed [clips, texts, 12] (a random window and such a caption, half each), and captions [clips, texts].
-    """
-    all_features(clips, workers)  # fills the caches
-    for sidecar in sorted(clips.glob("clips-*.jsonl")):
-        target = sidecar.with_name(sidecar.stem.replace("clips", "style") + ".npz")
-        records = [r for r in _records(clips) if r["shard"] == sidecar.stem]
-        rng = np.random.default_rng(int(sidecar.stem[-5:]))
-        captions = [[spoken(draw_phrases(r["words"], rng), rng) for _ in range(texts)] for r in records]
-        audio = model.core_audio(shard_features(sidecar))
-        text = np.stack([[model.core_text(caption) for caption in row] for row in captions])
-        windows = audio[np.arange(len(audio))[:, None], rng.integers(0, WINDOWS, text.shape[:2])]
-        np.savez(
-            target,
-            audio=model.tokenize_core(audio[:, :FIXED_WINDOWS]),
-            text=model.tokenize_core(text),
-            mixed=model.tokenize_core(text + windows),
-            captions=np.array(captions),
-        )
-
-
-@functools.lru_cache(maxsize=1)
-def _records(clips: Path) -> list[dict[str, Any]]:
-    return ClipSet.open(clips).records
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("train", "tokens"):
-        command = commands.add_parser(name)
-        command.add_argument("--clips", type=Path, default=Path("runs/tiny/clips"))
-        command.add_argument("--workers", type=int, default=2)
-        command.add_argument("--out", "--model", type=Path, default=Path("darius/assets/tiny/style.safetensors"))
-        if name == "train":
-            command.add_argument("--steps", type=int, default=2000)
-            command.add_argument("--batch", type=int, default=256)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, default=Path("runs/tiny/clips"), help="of recipes.tiny.data.render")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("darius/assets/tiny/style.safetensors"))
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=256)
     args = parser.parse_args()
-    if args.command == "train":
-        train(args.clips, args.out, steps=args.steps, batch=args.batch, workers=args.workers)
-    else:
-        write_tokens(args.clips, load(args.out), workers=args.workers)
+    train(args.clips, args.out, steps=args.steps, batch=args.batch, workers=args.workers)
 
 
 if __name__ == "__main__":

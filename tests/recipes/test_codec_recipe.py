@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darius.codec import conv, weights
+from darius.codec import weights
 from darius.codec.codec import Codec
 from darius.codec.config import CodecConfig
-from recipes.tiny.codec import data, fast_conv, measures, quantiser, ship, step
-from recipes.tiny.codec.encode import encode
-from recipes.tiny.codec.evaluate import loops
+from recipes.tiny.codec import data, measures, quantiser, ship, step, train
+from recipes.tiny.codec import pool as pools
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,36 +33,13 @@ MEAN_MEL_DB = 3.5
 LEAST_ONSET_F1 = 0.85
 LEAST_CODES = 200
 
-STRIDES = [(1, 5), (2, 2), (2, 1)]
-
-
-@pytest.mark.parametrize("stride", STRIDES)
-def test_quick_convolutions_and_their_gradients_equal_the_codecs(stride):
-    kernel_size = max(3, 2 * stride[0]), max(3, 2 * stride[1])
-    rng = np.random.default_rng(0)
-    kernel = rng.normal(size=(*kernel_size, 3, 4)).astype(np.float32)
-    down = rng.normal(size=(2, 4 + kernel_size[0] - stride[0], 4 * stride[1], 3)).astype(np.float32)
-    up = rng.normal(size=(2, 4 + conv.transposed_past(kernel_size[0], stride[0]), 4, 3)).astype(np.float32)
-    for x, wanted, quick in (
-        (down, conv.conv2d, fast_conv.conv2d),
-        (up, conv.conv2d_transpose, fast_conv.conv2d_transpose),
-    ):
-        results = [
-            jax.value_and_grad(lambda x, kernel, apply: jnp.sin(apply(x, kernel, stride)).sum(), (0, 1))(
-                x, kernel, apply
-            )
-            for apply in (wanted, quick)
-        ]
-        for first, second in zip(*map(jax.tree.leaves, results), strict=True):
-            np.testing.assert_allclose(second, first, rtol=1e-3, atol=1e-4)
-
 
 def test_training_steps_lower_the_loss_of_a_batch_and_move_every_part():
-    time = np.arange(48 * 96) / 48_000
+    time = np.arange(96 * 96) / 48_000
     waves = np.stack([np.sin(2 * np.pi * f * time) for f in (220, 440, 880, 3000)])[..., None] * [0.3, 0.1]
-    state = step.start(weights.initialise(SMALL, jax.random.key(0)), 48)
+    state = step.start(weights.initialise(SMALL, jax.random.key(0)), 96)
     before = weights.flatten(jax.tree.map(np.array, state.params))
-    advance = step.make(SMALL, quantise=True)
+    advance = jax.jit(partial(step.advance, SMALL, True))
     found = []
     for count in range(30):
         key = jax.random.key(count)
@@ -71,17 +50,30 @@ def test_training_steps_lower_the_loss_of_a_batch_and_move_every_part():
     assert all(np.abs(after[name] - before[name]).max() > 0 for name in after)
 
 
-def test_with_fixed_tokens_only_the_decoder_moves():
-    waves = np.random.default_rng(0).normal(size=(2, 48 * 96, 2)).astype(np.float32) * 0.1
-    codes = np.random.default_rng(1).integers(0, 16, (2, 12, 3))
-    state = step.start(weights.initialise(SMALL, jax.random.key(0)), 24, ("decoder",))
-    before = weights.flatten(jax.tree.map(np.array, state.params))
-    advance = step.make_decoder(SMALL)
-    state, parts = advance(state, step.Batch(jnp.asarray(waves), jax.random.key(1), jnp.float32(1e-2), codes))
-    moved = {name for name, value in weights.flatten(state.params).items() if np.abs(value - before[name]).max() > 0}
-    assert np.isfinite(float(parts["loss"]))
-    assert moved
-    assert all(name.startswith("decoder/") for name in moved)
+def test_a_run_by_the_clock_trains_without_and_then_with_the_quantiser(tmp_path):
+    rng = np.random.default_rng(0)
+    sound = (rng.normal(size=(4, 12_000, 2)) * 2000).astype(np.int16)
+    full = pools.Pool(jnp.asarray(np.concatenate([sound] * 33)), jnp.int32(132))
+    settings = train.Settings(rows=2, frames=24, fit_batches=1, refill_every=1, log_every=1)
+    refilled = []
+    params = train.train(SMALL, full, lambda pool: refilled.append(1) or pool, time.monotonic() + 8, tmp_path, settings)
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert set(stages) == {"warm", "joint"} and len(stages) == len(refilled)
+    with np.load(tmp_path / "joint.npz") as file:
+        assert set(file.files) == set(weights.flatten(params))
+
+
+def test_windows_are_cut_anywhere_and_newer_clips_take_the_place_of_older_ones():
+    special = pools.LONE + pools.RECORDED
+    pool = pools.Pool(jnp.zeros((special + 4, 100, 2), jnp.int16), jnp.int32(special))
+    for value in (8000, 16000):
+        pool = pools.add(pool, np.full((3, 100, 2), value, np.int16), np.random.default_rng(0))
+    assert int(pool.filled) == special + 4
+    windows = np.asarray(pools.windows(pool, jax.random.key(0), 64, 40))
+    assert windows.shape == (64, 40, 2)
+    loud = np.abs(windows).max((1, 2))
+    assert 0.7 < np.mean(loud > 0) < 0.95  # the special rows are silent here
+    assert loud.max() <= 1
 
 
 def test_dead_codes_are_put_on_vectors_that_were_seen():
@@ -118,7 +110,7 @@ def test_onset_f1_counts_what_lies_within_30_ms():
 
 
 def test_no_loop_of_the_tests_is_trained_on():
-    names = {name for name, _ in loops([ROOT / "examples/loops", ROOT / "tests/loops"])}
+    names = {name for name, _ in measures.loops([ROOT / "examples/loops", ROOT / "tests/loops"])}
     assert len(names) == 6
     assert not names & set(data.RECORDINGS)
     assert not [name for name in data.RECORDINGS if name.startswith(("arovane", "loop_amen"))]
@@ -132,7 +124,7 @@ def shipped():
 @pytest.fixture(scope="module")
 def trips(shipped):
     """Every loop, its codes and what they sound like: name -> (samples, codes, samples). One batch, to compile once."""
-    sounds = dict(loops([ROOT / "examples/loops", ROOT / "tests/loops"]))
+    sounds = dict(measures.loops([ROOT / "examples/loops", ROOT / "tests/loops"]))
     quiet = sounds["loop_compus"] * np.float32(0.1)
     everything = sounds | {"quiet": quiet}
     longest = max(map(len, everything.values()))
@@ -172,12 +164,3 @@ def test_shipped_codebooks_are_used(trips):
     codes = np.concatenate([codes for _, codes, _ in trips.values()])
     distinct = [len(np.unique(level)) for level in codes.T]
     assert min(distinct) > LEAST_CODES
-
-
-def test_clips_are_encoded_as_the_codec_would(shipped):
-    clips = (np.random.default_rng(0).normal(size=(3, 9600, 2)) * 1000).astype(np.int16)
-    tokens = encode(shipped, clips, rows=2)
-    assert tokens.dtype == np.int16
-    alone = np.asarray(shipped.encode(clips[2:].astype(np.float32) / 32768))
-    assert tokens.shape == (3, 5, 16)
-    assert (tokens[2] == alone[0]).mean() > 0.95

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +15,15 @@ from darius.depthformer import network, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.errors import BadCheckpoint
 from darius.tokens import MASK_ID, TokenLayout
-from recipes.tiny.lm import batches, structure, train
-from recipes.tiny.lm.batches import Batch, Clip, Dropouts
-from recipes.tiny.lm.forward import encode_near, level_losses
+from recipes.tiny.lm import batches, package, structure, train
+from recipes.tiny.lm.batches import Dropouts, Pool
+from recipes.tiny.lm.forward import level_losses
 from recipes.tiny.lm.kernels import position_kernel
-from recipes.tiny.lm.package import sharpened
-from recipes.tiny.lm.saved import load_params, load_run, save_run
 
 LAYOUT = TokenLayout(codebook_size=64, context_frames=60, chunk_frames=12)
 CONFIG = dataclasses.replace(DepthformerConfig.tiny(), layout=LAYOUT)
+WHOLE = Dropouts(style=0.0, context=0.0, silence=0.0, tiled=0.0, noise=0.0, slips=0.0)
+KEY = jax.random.key(5)
 
 
 @pytest.fixture(scope="module")
@@ -30,50 +31,112 @@ def start() -> dict[str, np.ndarray]:
     return structure.initialise(CONFIG)
 
 
-def counting_clip(frames: int = 500) -> Clip:
-    """Code of frame f, level q: (f + q) mod 1024."""
-    codes = (np.arange(frames)[:, None] + np.arange(16)) % 1024
-    return Clip(codes=codes.astype(np.int16), styles=np.arange(12, dtype=np.int16)[None])
+def pool_of(codes: np.ndarray, *, loop: int = 0, switch: int = 0) -> Pool:
+    """Clips [N, frames, 16] with the style codes 0 to 5."""
+    return Pool(
+        codes=jnp.asarray(codes, jnp.int16),
+        styles=jnp.broadcast_to(jnp.arange(6, dtype=jnp.int16), (len(codes), 1, 6)),
+        loop=jnp.full(len(codes), loop, jnp.int32),
+        switch=jnp.full(len(codes), switch, jnp.int32),
+        filled=jnp.int32(len(codes)),
+    )
+
+
+def counting(layout: TokenLayout, frames: int) -> Pool:
+    """One clip: the code of frame f, level q is (f + q) mod the codebook's size."""
+    return pool_of((np.arange(frames)[None, :, None] + np.arange(16)) % layout.codebook_size)
+
+
+def periodic(layout: TokenLayout, seed: int, clips: int = 4) -> Pool:
+    """Clips that repeat a random loop of a few different frames."""
+    rng, length = np.random.default_rng(seed), layout.context_frames + 2 * layout.chunk_frames
+    rows = []
+    for _ in range(clips):
+        alphabet = rng.integers(0, layout.codebook_size, (int(rng.integers(3, 40)), 16))
+        loop = alphabet[rng.integers(0, len(alphabet), int(rng.integers(15, 29)))]
+        rows.append(loop[np.arange(length) % len(loop)])
+    return pool_of(np.stack(rows))
+
+
+def heard(layout: TokenLayout) -> batches.Sounds:
+    books = np.random.default_rng(0).standard_normal((16, layout.codebook_size, 4)).astype(np.float32)
+    return batches.sounds(books, np.full(16, 7, np.int16))
+
+
+def drawn(
+    layout: TokenLayout, pool: Pool, dropouts: Dropouts = WHOLE, batch: int = 2, prefix: int = 0
+) -> batches.Batch:
+    return batches.draw(layout, pool, heard(layout), KEY, batch=batch, prefix=prefix, dropouts=dropouts)
 
 
 def test_an_example_is_1006_ids_of_context_and_style_and_the_800_ids_that_follow() -> None:
-    clip = counting_clip(300)  # exactly one place: context 0..249, target 250..299
-    encoder, target = batches.draw_example(TokenLayout(), clip, np.random.default_rng(0), None)
+    layout = TokenLayout()
+    # exactly one place: context 0..249, target 250..299
+    encoder, target, played = (np.asarray(part)[0] for part in drawn(layout, counting(layout, 300), batch=1))
     assert encoder.shape == (1006,) and target.shape == (50, 16)
     assert encoder[:5].tolist() == [2, 1 + 1026, 2 + 2050, 3 + 3074, 1 + 2]
     assert encoder[996:1000].tolist() == [249 + 2, 250 + 1026, 251 + 2050, 252 + 3074]
     assert encoder[1000:].tolist() == [17410 + 1025 * n for n in range(6)]
     assert target[0, :2].tolist() == [250 + 2, 251 + 1026]
     assert target[49, 15] == (299 + 15) + 2 + 15 * 1024
+    assert (played == target).all()
+    codes = np.arange(300)[:, None] + np.arange(16)
+    np.testing.assert_array_equal(encoder, layout.encoder_row(codes[:250], np.arange(6)))
 
 
 def test_hidden_style_is_six_masks_and_a_short_context_is_masked_at_the_front() -> None:
-    rng = np.random.default_rng(3)
-    hidden = Dropouts(style=1.0, context=1.0, tiled=0.0, noise=0.0)
-    for _ in range(20):
-        encoder, _ = batches.draw_example(TokenLayout(), counting_clip(), rng, hidden)
-        assert (encoder[1000:] == MASK_ID).all()
-        masked = np.flatnonzero(encoder[:1000] == MASK_ID)
-        assert len(masked) % 4 == 0 and len(masked) >= 4
-        assert masked.tolist() == list(range(len(masked)))
+    hidden = dataclasses.replace(WHOLE, style=1.0, context=1.0)
+    rows = np.asarray(drawn(LAYOUT, counting(LAYOUT, 200), hidden, batch=40).encoder)
+    assert (rows[:, 240:] == MASK_ID).all()
+    lengths = (rows[:, :240] == MASK_ID).sum(1)
+    assert all((row[:n] == MASK_ID).all() for row, n in zip(rows, lengths, strict=True))
+    assert (lengths % 4 == 0).all() and len(set(lengths.tolist())) > 10
 
 
 def test_the_shares_of_hidden_conditions_are_as_asked() -> None:
-    rng = np.random.default_rng(5)
-    rows = [batches.draw_example(TokenLayout(), counting_clip(), rng, Dropouts())[0] for _ in range(600)]
-    assert np.mean([row[1000] == MASK_ID for row in rows]) == pytest.approx(0.15, abs=0.05)
-    assert np.mean([row[0] == MASK_ID for row in rows]) == pytest.approx(0.25, abs=0.06)
+    asked = dataclasses.replace(WHOLE, style=0.15, context=0.25)
+    rows = np.asarray(drawn(LAYOUT, counting(LAYOUT, 200), asked, batch=800).encoder)
+    assert np.mean(rows[:, 240] == MASK_ID) == pytest.approx(0.15, abs=0.05)
+    assert np.mean(rows[:, 0] == MASK_ID) == pytest.approx(0.25, abs=0.06)
 
 
-def test_a_tiled_loop_ends_at_its_end() -> None:
-    loop = np.arange(3, dtype=np.int32)[:, None]
-    assert batches.tiled(loop, 7)[:, 0].tolist() == [2, 0, 1, 2, 0, 1, 2]
+def test_of_a_clip_that_turns_into_another_groove_only_the_new_one_is_played_on() -> None:
+    pool = pool_of((np.arange(120)[None, :, None] >= 90) * np.ones((1, 1, 16), int), switch=90)
+    rows, targets, _ = (np.asarray(part) for part in drawn(LAYOUT, pool, batch=200, prefix=4))
+    new = targets[:, 4:, 0] == 2 + 1
+    assert new.all()
+    at_once = (rows[:, :240].reshape(-1, 60, 4)[..., 0] == 2).all(1)
+    assert 0.3 < at_once.mean() < 0.7
 
 
-def test_noise_replaces_about_the_share_of_codes_that_was_asked() -> None:
-    codes = np.full((250, 16), 5, np.int32)
-    changed = batches.noisy(codes, np.random.default_rng(0), 0.2, 1024) != codes
-    assert changed.mean() == pytest.approx(0.2, abs=0.03)
+def test_a_tiled_context_ends_with_the_loops_end() -> None:
+    codes = np.random.default_rng(0).integers(0, 64, (1, 200, 16))
+    rows = np.asarray(drawn(LAYOUT, pool_of(codes, loop=25), dataclasses.replace(WHOLE, tiled=1.0), batch=8).encoder)
+    context = rows[:, :240].reshape(8, 60, 4)
+    np.testing.assert_array_equal(context[:, 35:], context[:, 10:35])
+    np.testing.assert_array_equal(context[:, :10], context[:, 25:35])
+
+
+def test_music_out_of_silence_begins_at_a_clips_beginning() -> None:
+    asked = dataclasses.replace(WHOLE, silence=1.0)
+    rows, targets, _ = (np.asarray(part)[0] for part in drawn(LAYOUT, counting(LAYOUT, 200), asked, prefix=4))
+    assert (rows[:240].reshape(60, 4) == 7 + 2 + 64 * np.arange(4)).all()
+    assert (targets[:4] == 7 + 2 + 64 * np.arange(16)).all()
+    assert targets[4:, 0].tolist() == [2 + n for n in range(8)]
+
+
+def test_slips_are_in_what_is_played_and_not_in_the_targets() -> None:
+    asked = dataclasses.replace(WHOLE, slips=0.5)
+    batch = drawn(LAYOUT, counting(LAYOUT, 200), asked, batch=100)
+    assert np.mean(np.asarray(batch.played) != np.asarray(batch.targets)) == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_full_pool_takes_new_clips_in_the_place_of_others() -> None:
+    pool, rng = batches.empty(LAYOUT, 6, 90, 1), np.random.default_rng(0)
+    for value in (1, 2, 3):
+        pool = batches.add(pool, pool_of(np.full((4, 90, 16), value)), rng)
+    assert int(pool.filled) == 6
+    assert (np.asarray(pool.codes)[:, 0, 0] == 3).sum() == 4
 
 
 @pytest.mark.parametrize("centre,reach", [(-4.0, 0.0), (-2.5, 1.5), (-14.5, 5.5)])
@@ -88,56 +151,55 @@ def test_a_position_kernel_attends_to_its_window_and_nowhere_else(centre: float,
 
 
 def test_the_structural_start_copies_a_loop_far_better_than_chance(start: dict[str, np.ndarray]) -> None:
-    rng = np.random.default_rng(1)
-    clips = [batches.periodic(LAYOUT, rng, shortest=15, longest=28) for _ in range(4)]
-    batch = batches.draw(LAYOUT, clips, rng, batch=4, chosen=12)
-    _, right = level_losses(CONFIG, start, batch)
+    _, right = level_losses(CONFIG, start, drawn(LAYOUT, periodic(LAYOUT, 1), batch=4))
     assert float(right[..., :4].mean()) > 0.25  # chance is 1 in 64
 
 
-def test_near_attention_equals_the_whole_at_the_start(start: dict[str, np.ndarray]) -> None:
-    from darius.depthformer.packing import pack
-
-    rng = np.random.default_rng(2)
-    batch = batches.draw(LAYOUT, [batches.periodic(LAYOUT, rng)], rng, batch=1, chosen=2)
-    packed = pack(CONFIG, {name: jnp.asarray(value) for name, value in start.items()}, jnp.float32)
-    near = encode_near(CONFIG, packed, jnp.asarray(batch.encoder))
-    whole = network.encode(CONFIG, start, batch.encoder)
-    assert float(jnp.abs(near - whole)[:, 60:].max()) < 0.05 * float(jnp.abs(whole).max())
-
-
-def test_the_loss_is_the_engines_at_the_chosen_frames(start: dict[str, np.ndarray]) -> None:
-    rng = np.random.default_rng(4)
-    batch = batches.draw(LAYOUT, [batches.periodic(LAYOUT, rng)], rng, batch=2, chosen=3)
-    losses, _ = level_losses(CONFIG, start, batch)
-    inputs = network.shift_right(batch.targets.reshape(2, -1))
+def test_the_loss_is_the_engines_at_the_frames_that_are_played(start: dict[str, np.ndarray]) -> None:
+    batch = drawn(LAYOUT, periodic(LAYOUT, 4))
+    losses, _ = level_losses(CONFIG, start, batch, first=3)
+    targets = np.asarray(batch.targets)
+    inputs = network.shift_right(targets.reshape(2, -1))
     logits = network.logits(CONFIG, start, batch.encoder, inputs, legal_only=True).reshape(2, 12, 16, -1)
-    codes = batch.targets - 2 - 64 * np.arange(16)
+    codes = targets - 2 - 64 * np.arange(16)
     expected = -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), codes[..., None], -1)[..., 0]
-    chosen = np.take_along_axis(expected, batch.chosen[..., None], 1)
-    np.testing.assert_allclose(losses, chosen, atol=1e-3)
+    np.testing.assert_allclose(losses, expected[:, 3:], atol=1e-3)
 
 
-def test_training_steps_reduce_the_loss_and_a_run_goes_on_where_it_stopped(start, tmp_path) -> None:
-    rng = np.random.default_rng(6)
-    batch = batches.draw(LAYOUT, [batches.periodic(LAYOUT, rng)], rng, batch=2, chosen=4)
-    step = lambda state: train.update(CONFIG, True, jnp.float32, *state[:2], batch, jnp.float32(1e-3))  # noqa: E731
-    params, moments, first, _ = step(train.begin(start))
-    for _ in range(3):
-        params, moments, last, _ = step((params, moments))
-    assert float(last.mean()) < float(first.mean())
-    save_run(tmp_path, params, moments, 4)
-    again = load_run(tmp_path, train.begin(load_params(tmp_path)[0]).optimiser)
-    assert again[2] == 4
-    *_, continued, _ = step((params, moments))
-    *_, resumed, _ = step(again[:2])
-    np.testing.assert_allclose(continued, resumed, rtol=1e-6)
+def test_a_stretch_of_training_lowers_the_loss_and_leaves_what_is_frozen(start, tmp_path) -> None:
+    settings = train.Settings(batch=2, prefix=2, rates=(1e-3, 1e-4), warm_up=1, log_every=1, refill_every=1)
+    pool, known, began = periodic(LAYOUT, 6, clips=1), heard(LAYOUT), train.begin(start)
+    step = train.compiled(CONFIG, settings, began, pool, known)
+    measure, saved = train.measuring(CONFIG, settings), []
+    before = float(measure(began.params, pool, known)[0].mean())
+    state, _, count = train.run(
+        step,
+        began,
+        pool,
+        known,
+        settings,
+        refill=lambda pool: pool,
+        until=time.monotonic() + 4,
+        out=tmp_path,
+        check=lambda params: measure(params, pool, known),
+        save=lambda params, at: saved.append(at),
+        first_step=100,
+        save_every=0.0,
+    )
+    after, right, _ = measure(state.params, pool, known)
+    assert float(after.mean()) < before
+    assert right.shape == (16,)
+    assert count > 101 and saved[-1] == count
+    assert len((tmp_path / "lm-log.jsonl").read_text().splitlines()) == count - 100
+    for name in train.FROZEN:
+        np.testing.assert_array_equal(state.params[name], start[name])
 
 
-def test_the_learning_rate_warms_up_and_ends_at_a_twentieth() -> None:
-    assert train.learning_rate(1.0, 0, 0.0) == pytest.approx(1 / 40)
-    assert train.learning_rate(1.0, 1000, 0.0) == pytest.approx(1.0)
-    assert train.learning_rate(1.0, 1000, 1.0) == pytest.approx(0.05)
+def test_the_learning_rate_warms_up_and_follows_the_clock() -> None:
+    settings = train.Settings(rates=(1.0, 0.05), warm_up=40)
+    assert train.rate_at(settings, 0, 0.0) == pytest.approx(1 / 40)
+    assert train.rate_at(settings, 1000, 0.0) == pytest.approx(1.0)
+    assert train.rate_at(settings, 1000, 1.0) == pytest.approx(0.05)
 
 
 def halves(config: DepthformerConfig) -> dict[str, np.ndarray]:
@@ -182,13 +244,15 @@ def test_compact_weights_of_another_size_are_refused() -> None:
 
 
 def test_sharpness_scales_the_logits_of_coarse_and_fine_levels() -> None:
-    kernel = sharpened(CONFIG, {weights.LOGITS: np.ones((2, LAYOUT.vocab_rows), np.float32)}, 1.5, 3.0)[weights.LOGITS]
+    kernel = package.sharpened(CONFIG, {weights.LOGITS: np.ones((2, LAYOUT.vocab_rows), np.float32)}, 1.5, 3.0)[
+        weights.LOGITS
+    ]
     assert kernel[0, 2] == 1.5 and kernel[0, 2 + 4 * 64 - 1] == 1.5
     assert kernel[0, 2 + 4 * 64] == 3.0 and kernel[0, 2 + 16 * 64] == 1.0
 
 
-def test_a_batch_holds_what_training_reads() -> None:
-    batch = batches.draw(TokenLayout(), [counting_clip()], np.random.default_rng(0), batch=3, chosen=5)
-    assert isinstance(batch, Batch)
-    assert batch.encoder.shape == (3, 1006) and batch.targets.shape == (3, 50, 16) and batch.chosen.shape == (3, 5)
-    assert all(len(set(row.tolist())) == 5 for row in batch.chosen)
+def test_packaged_weights_are_read_back_with_their_step(tmp_path) -> None:
+    package.write(tmp_path / "lm.safetensors", CONFIG, halves(CONFIG), step=12)
+    config, params, step = package.read(tmp_path / "lm.safetensors")
+    assert (config, step) == (CONFIG, 12)
+    assert params.keys() == weights.shapes(CONFIG).keys()

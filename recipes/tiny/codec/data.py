@@ -1,15 +1,13 @@
-"""Batches for the codec: random windows of generated clips, of the allowed recordings and of lone notes and hits."""
+"""What the codec hears beside generated clips: lone notes and hits, and a few recordings that may be trained on."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recipes.tiny.data.shards import ClipSet
+from recipes.tiny.data.shards import to_int16
 
 RATE = 48_000
 RECORDINGS = (
@@ -18,59 +16,42 @@ RECORDINGS = (
 )  # fmt: skip
 """The only real loops that may be trained on: none of them is a test loop or kin of one."""
 
-SHARES = (0.82, 0.08, 0.10)
-"""Of clips, recordings, lone sounds."""
 
+class Special:
+    """Draws clips int16 [n, 2] of recordings (float32 [n, 2]) and of lone sounds (mono float32)."""
 
-class Windows:
-    """Draws windows [n, 2] float32; needs the clips' folder, takes recordings and sounds where they are given."""
+    def __init__(self, recordings: list[np.ndarray], sounds: list[np.ndarray], seed: int) -> None:
+        self.recordings, self.sounds, self.rng = recordings, sounds, np.random.default_rng(seed)
 
-    def __init__(self, clips: ClipSet, recordings: list[np.ndarray], sounds: list[np.ndarray], seed: int) -> None:
-        self.clips, self.recordings, self.sounds = clips, recordings, sounds
-        self.rng = np.random.default_rng(seed)
+    def recording(self, length: int) -> NDArray[np.int16]:
+        """Pieces of recordings played 0.8 to 1.25 times as fast, one after another; lone sounds if there are none."""
+        if not self.recordings:
+            return self.lone_sounds(length)
+        pieces, have = [], 0
+        while have < length:
+            piece = self._faster(self.recordings[self.rng.integers(len(self.recordings))])
+            pieces.append(piece * np.float32(0.98 / max(np.abs(piece).max(), 0.1)))
+            have += len(piece)
+        return to_int16(np.concatenate(pieces)[:length])
 
-    def batch(self, rows: int, seconds: float) -> np.ndarray:
-        """float32 [rows, n, 2], each at its own level (-20 to +3 dB of the source)."""
-        length = round(seconds * RATE)
-        return np.stack([self._levelled(self._window(length)) for _ in range(rows)])
-
-    def _window(self, length: int) -> np.ndarray:
-        kind = self.rng.choice(3, p=SHARES)
-        if kind == 1 and self.recordings:
-            sound = self.recordings[self.rng.integers(len(self.recordings))]
-            return _resampled_window(sound, length, self.rng)
-        if kind == 2 and self.sounds:
-            return self._lone_sounds(length)
-        return self.clips.random_window(self.rng, length / RATE)[1]
-
-    def _lone_sounds(self, length: int) -> np.ndarray:
-        """One to three notes or hits at random places, each at a random pan and level."""
+    def lone_sounds(self, length: int) -> NDArray[np.int16]:
+        """Three notes or hits a second at random places, each at a random pan, pitch and level."""
         out = np.zeros((length, 2), np.float32)
-        for _ in range(self.rng.integers(1, 4)):
+        for _ in range(3 * length // RATE):
             sound = self.sounds[self.rng.integers(len(self.sounds))]
-            begin = int(self.rng.integers(-len(sound) // 2, length * 3 // 4))
+            begin = int(self.rng.integers(-len(sound) // 2, length))
             part = sound[max(0, -begin) :][: length - max(0, begin)]
             pan = self.rng.uniform(0.2, 0.8)
             mono = part * 10 ** self.rng.uniform(-1, 0)
             out[max(0, begin) : max(0, begin) + len(part)] += mono[:, None] * np.array([1 - pan, pan], np.float32) * 2
-        return out
+        return to_int16(out * np.float32(0.9 / max(np.abs(out).max(), 0.9)))
 
-    def _levelled(self, window: np.ndarray) -> np.ndarray:
-        gain = 10 ** (self.rng.uniform(-20, 3) / 20)
-        peak = np.abs(window).max() * gain
-        return (window * (gain if peak < 1 else gain / peak)).astype(np.float32)
-
-
-def _resampled_window(sound: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-    """A window of a recording played 0.8 to 1.25 times as fast."""
-    speed = 0.8 * 1.5625 ** rng.random()
-    wanted = min(int(length * speed) + 2, len(sound))
-    begin = rng.integers(0, len(sound) - wanted + 1)
-    places = np.linspace(0, wanted - 1.001, length)
-    low = places.astype(int)
-    part = sound[begin : begin + wanted]
-    share = (places - low)[:, None].astype(np.float32)
-    return np.asarray(part[low] * (1 - share) + part[low + 1] * share, np.float32)
+    def _faster(self, sound: np.ndarray) -> np.ndarray:
+        """Another speed by linear interpolation."""
+        places = np.arange(0, len(sound) - 1.001, 0.8 * 1.5625 ** self.rng.random())
+        low = places.astype(int)
+        share = (places - low)[:, None].astype(np.float32)
+        return np.asarray(sound[low] * (1 - share) + sound[low + 1] * share, np.float32)
 
 
 def load_recordings(folder: Path) -> list[np.ndarray]:
@@ -94,16 +75,3 @@ def load_sounds() -> list[np.ndarray]:
     hits = [sound for role in bank.hits for sound in bank.hits_for(role, validation=False)]
     notes = [sound for sounds in bank.notes.values() for _, sound in sounds]
     return [np.asarray(sound, np.float32) for sound in hits + notes]
-
-
-def prefetch(windows: Windows, rows: int, seconds: float, *, depth: int = 6) -> Iterator[np.ndarray]:
-    """Endless batches, made in a thread ahead of their use."""
-    ready: queue.Queue[np.ndarray] = queue.Queue(depth)
-
-    def work() -> None:
-        while True:
-            ready.put(windows.batch(rows, seconds))
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        yield ready.get()

@@ -12,11 +12,24 @@ import numpy as np
 from darius.audio.mel import mel_filters
 from darius.codec.config import CodecConfig
 
-MELS = ((2048, 512, 128), (512, 128, 40))
-"""(window, hop, mels) of the log-mel losses; the first is what `evaluate` measures."""
+MELS = ((2048, 512, 128), (512, 128, 40), (8192, 2048, 320))
+"""(window, hop, mels) of the log-mel losses; the first is what `evaluate` measures, the last one tells semitones."""
+
+WINDOWS = ((4096, 1024), (1024, 256), (256, 64))
+"""(window, hop) of the distances of compressed magnitudes; of the first also with phase, at low frequencies."""
 
 FLOOR_DB = -80.0
-WEIGHTS = {"complex": 0.5, "magnitude": 1.0, "mel_2048": 0.06, "mel_512": 0.03, "level": 0.05, "energy": 0.04}
+WEIGHTS = {
+    "complex": 0.5,
+    "magnitude": 1.0,
+    "spectra": 1.0,
+    "phase_4096": 0.5,
+    "mel_2048": 0.06,
+    "mel_512": 0.03,
+    "mel_8192": 0.03,
+    "level": 0.05,
+    "energy": 0.04,
+}
 
 
 def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[str, jax.Array]:
@@ -54,6 +67,15 @@ def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array)
     bands = [_bands(mono, config.sample_rate) for mono in heard]
     whole = [_levels(mono, mono.shape[1]) for mono in heard]
     found["energy"] = jnp.mean(jnp.abs(bands[0] - bands[1])) + jnp.mean(jnp.abs(whole[0] - whole[1]))
+    found["spectra"] = jnp.float32(0)
+    for window, hop in WINDOWS:
+        first, second = (_spectra(mono, window, hop) for mono in heard)
+        sizes = [jnp.power(jnp.square(x.real) + jnp.square(x.imag) + 1e-8, 1 / 6) for x in (first, second)]
+        found["spectra"] += jnp.mean(jnp.abs(sizes[0] - sizes[1])) / len(WINDOWS)
+        if window == 4096:
+            low = 1 + int(1200 * window / config.sample_rate)
+            apart = (first * sizes[0] ** -2 - second * sizes[1] ** -2)[..., :low]
+            found["phase_4096"] = jnp.mean(jnp.abs(apart.real) + jnp.abs(apart.imag))
     for window, hop, count in MELS:
         first, second = (_log_mel(mono, config.sample_rate, window, hop, count) for mono in heard)
         found[f"mel_{window}"] = jnp.mean(jnp.abs(first - second))
@@ -83,14 +105,19 @@ def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> ja
 
 def _mel_power(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:
     """[batch, n] -> power [batch, windows, mels] of the windows that lie inside."""
+    spectrum = _spectra(mono, window, hop)
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return power @ mel_filters(rate, window, mels, 20.0, rate / 2)
+
+
+def _spectra(mono: jax.Array, window: int, hop: int) -> jax.Array:
+    """[batch, n] -> complex [batch, windows, bins] of the windows that lie inside; a sine of amplitude 1 is about 1."""
     overlaps = window // hop
     hops = mono[:, : mono.shape[1] // hop * hop].reshape(mono.shape[0], -1, hop)
     steps = hops.shape[1] - overlaps + 1
     frames = jnp.concatenate([hops[:, i : i + steps] for i in range(overlaps)], axis=2)
     shape = np.hanning(window + 1)[:-1]
-    spectrum = jnp.fft.rfft(frames * (shape * 2 / shape.sum()).astype(np.float32))
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    return power @ mel_filters(rate, window, mels, 20.0, rate / 2)
+    return jnp.fft.rfft(frames * (shape * 2 / shape.sum()).astype(np.float32))
 
 
 def _decibel(power: jax.Array) -> jax.Array:

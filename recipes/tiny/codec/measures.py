@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
+from darius.audio import files
 from darius.audio.loudness import measure
 from darius.audio.mel import log_mel
 from darius.audio.onsets import onset_strength
+from darius.audio.resample import resample
 from darius.audio.waveform import Waveform
 
 RATE = 48_000
@@ -29,6 +34,15 @@ def compare(original: NDArray[np.float32], decoded: NDArray[np.float32]) -> dict
         "onset_correlation": float(np.corrcoef(envelopes[0][0], envelopes[1][0])[0, 1]),
         "low_snr_db": low_snr(original, decoded),
     }
+
+
+def loops(folders: Sequence[Path]) -> list[tuple[str, NDArray[np.float32]]]:
+    """The loops in some folders, stereo at 48 kHz, by name."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.flac"))):
+        sound = files.load(path).stereo()
+        found.append((path.stem, np.asarray(resample(sound.samples, sound.rate, RATE), np.float32)))
+    return found
 
 
 def onset_times(envelope: NDArray[np.float64], rate: float) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from darius.checkpoints import safetensors_io
 from darius.codec import weights
 from darius.codec.config import CodecConfig
 from darius.codec.network import Params
+from recipes.tiny import sizes
 
 ASSET = Path(__file__).parents[3] / "darius" / "assets" / "tiny" / "codec.safetensors"
 
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("params", type=Path)
     parser.add_argument("--out", type=Path, default=ASSET)
     args = parser.parse_args()
-    write(args.out, CodecConfig.tiny(), load_any(args.params)[1])
+    write(args.out, *load_any(args.params))
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
 
 
@@ -38,7 +39,7 @@ def write(path: Path, config: CodecConfig, params: Params) -> None:
 def load_any(path: Path) -> tuple[CodecConfig, Params]:
     """Parameters as float32, from a run's .npz or from a shipped file."""
     if path.suffix == ".npz":
-        config = CodecConfig.tiny()
+        config = sizes.codec()
         with np.load(path) as file:
             flat = {name: jnp.asarray(file[name]) for name in file.files}
     else:

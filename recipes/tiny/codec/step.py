@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from darius.codec import network, rvq, stft
+from darius.codec import network, stft
 from darius.codec.config import CodecConfig
 from recipes.tiny.codec import losses, quantiser
 
@@ -38,7 +37,7 @@ class Batch(NamedTuple):
     codes: ArrayLike | None = None
 
 
-ADAM = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-8))
+ADAM = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-8))
 Step = Callable[[State, Batch], tuple[State, Parts]]
 
 
@@ -49,17 +48,8 @@ def start(params: Params, frames_per_step: int, trained: tuple[str, ...] = ("enc
     return State(params, optimiser, quantiser.start_averages(codebooks, frames_per_step))
 
 
-def make(config: CodecConfig, *, quantise: bool) -> Step:
-    """The compiled step of the whole codec. Without `quantise` embeddings pass as they are."""
-    return jax.jit(partial(_step, config, quantise), donate_argnums=0)
-
-
-def make_decoder(config: CodecConfig) -> Step:
-    """The compiled step of the decoder alone, for batches with tokens."""
-    return jax.jit(partial(_decoder_step, config), donate_argnums=0)
-
-
-def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tuple[State, Parts]:
+def advance(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tuple[State, Parts]:
+    """A step of the whole codec. Without `quantise` embeddings pass as they are."""
     deal, revive, hear = jax.random.split(batch.key, 3)
     codebooks = state.params["quantizer"]["embedding"]
     waveform = jnp.asarray(batch.waveform)
@@ -74,35 +64,31 @@ def _step(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> tu
         aim = losses.total(parts) + COMMITMENT * commitment
         return aim, (parts | {"commitment": commitment, "loss": aim}, done)
 
-    trained, optimiser, (parts, done) = _move(loss, state, batch.rate, ("encoder", "decoder"))
+    trained, optimiser, (parts, done), norm = _move(loss, state, batch.rate, ("encoder", "decoder"))
+    parts = parts | {"norm": norm}
     averages = state.averages
     if done is not None:
-        codebooks, averages = quantiser.update(averages, done, revive)
+        moved = quantiser.update(averages, done, revive)
+        codebooks, averages = _where(jnp.isfinite(norm), moved, (codebooks, averages))
     return State(trained | {"quantizer": {"embedding": codebooks}}, optimiser, averages), parts
-
-
-def _decoder_step(config: CodecConfig, state: State, batch: Batch) -> tuple[State, Parts]:
-    assert batch.codes is not None
-    embeddings = rvq.dequantise(state.params["quantizer"]["embedding"], jnp.asarray(batch.codes))
-
-    def loss(trained: Params) -> tuple[jax.Array, Parts]:
-        parts = distances(config, trained, embeddings, jnp.asarray(batch.waveform), batch.key)
-        # Tokens that stay as they are can learn no more phase: asking for it would only make the decoder quieter.
-        aim = losses.total({name: value for name, value in parts.items() if name != "complex"})
-        return aim, parts | {"loss": aim}
-
-    trained, optimiser, parts = _move(loss, state, batch.rate, ("decoder",))
-    return State(state.params | trained, optimiser, state.averages), parts
 
 
 def _move(
     loss: Callable[[Params], Any], state: State, rate: jax.Array, names: tuple[str, ...]
-) -> tuple[Params, Any, Any]:
-    """One step of Adam on some parts of the parameters: they, the optimiser, and what `loss` says besides."""
+) -> tuple[Params, Any, Any, jax.Array]:
+    """One step of Adam on some parts of the parameters: they, the optimiser, what `loss` says, the gradient's norm."""
     trained = {name: state.params[name] for name in names}
     gradients, said = jax.grad(loss, has_aux=True)(trained)
+    norm = optax.global_norm(gradients)
     updates, optimiser = ADAM.update(gradients, state.optimiser)
-    return jax.tree.map(lambda p, u: p - rate * u, trained, updates), optimiser, said
+    moved = jax.tree.map(lambda p, u: p - rate * u, trained, updates)
+    # One step that is not a number would end a run: it is left out.
+    moved, optimiser = _where(jnp.isfinite(norm), (moved, optimiser), (trained, state.optimiser))
+    return moved, optimiser, said, norm
+
+
+def _where(sound: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)
 
 
 def distances(

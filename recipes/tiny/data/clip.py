@@ -14,22 +14,42 @@ from recipes.tiny.data.genres import GENRES
 from recipes.tiny.data.groove import Groove, is_validation, make_groove, stream
 from recipes.tiny.data.sounds import Sounds
 from recipes.tiny.data.synth import RATE, Signal, band_filter, noise, rms
+from recipes.tiny.data.timing import FRAME, Grid
 
 PEAK = 0.98
-_LOUDNESS = (0.03, 0.33)  # rms of the clip
+_LOUDNESS = (0.03, 0.35)  # rms of the clip
+_PEAK_CHANCE = 0.4  # of one broad boost or cut more, besides the tilt
+SWITCH_SHARE = 0.35
+"""Of clips that turn into another groove."""
+_SWITCH_AT = (0.53, 0.86)  # of the clip: after a whole context of the first groove
+_OTHER = 1_000_000_000  # from a seed to that of the groove it turns into, of the same split
 _MOST_DRIVE = 2.5  # peak before the soft clip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """samples float32 [n, 2] at 48 kHz; `passes` names the stems that sound in each round of the loop."""
+    """samples float32 [n, 2] at 48 kHz; `passes` names the stems that sound in each round of the loop.
+
+    Of a clip that turns into another groove, `groove`, `stems` and the rest are those of what follows `switch_frame`;
+    `past` is what it was, `before` the genre of that, `whole` what it turns into, all of that.
+    """
 
     samples: Signal
+    seed: int
     groove: Groove
     stems: list[str]
     passes: list[list[str]]
     tilt_db: float
     tape: float
+    switch_frame: int | None = None
+    before: str | None = None
+    past: Signal | None = None
+    whole: Signal | None = None
+
+    @property
+    def sound(self) -> Signal:
+        """What the words say: all of it, or what it turns into."""
+        return self.samples if self.whole is None else self.whole
 
     @property
     def strict(self) -> bool:
@@ -40,14 +60,16 @@ class Clip:
         """What the sidecar of a shard stores about this clip."""
         grid = self.groove.grid
         return {
-            "seed": self.groove.seed,
-            "split": "validation" if is_validation(self.groove.seed) else "train",
+            "seed": self.seed,
+            "split": "validation" if is_validation(self.seed) else "train",
             "genre": self.groove.genre,
             "bpm": grid.bpm,
             "bars": grid.bars,
             "loop_samples": grid.length,
             "loop_frames": grid.frames,
             "strict": self.strict,
+            "switch_frame": self.switch_frame,
+            "before": self.before,
             "stems": self.stems,
             "passes": self.passes,
             "instruments": {k: v for k, v in self.groove.instruments.items() if k in self.stems},
@@ -56,9 +78,51 @@ class Clip:
         }
 
 
-def make_clip(seed: int, seconds: float, sounds: Sounds, *, genre: str | None = None, bars: int | None = None) -> Clip:
+def draw_clip(seed: int, seconds: float, sounds: Sounds) -> Clip:
+    """A clip of one groove, or in `SWITCH_SHARE` of all seeds one that turns into another groove."""
+    if stream(seed, "kind").random() < SWITCH_SHARE:
+        return make_switch(seed, seconds, sounds)
+    return make_clip(seed, seconds, sounds)
+
+
+def make_switch(seed: int, seconds: float, sounds: Sounds) -> Clip:
+    """A clip that at some beat, moved to the nearest codec frame, turns into a groove of another genre in time with it.
+
+    Here the past says less than the style does: this is what teaches a model to follow words.
+    """
+    first = make_clip(seed, seconds, sounds)
+    rng = stream(seed, "switch")
+    genre = str(rng.choice([name for name in sorted(GENRES) if name != first.groove.genre]))
+    second = make_clip(seed + _OTHER, seconds, sounds, genre=genre, in_step_with=first.groove.grid)
+    beat = first.groove.grid.step_seconds * 4
+    frame = round(round(rng.uniform(*_SWITCH_AT) * seconds / beat) * beat * RATE / FRAME)
+    at = frame * FRAME
+    level = rms(first.samples[:at]) / (rms(second.samples[at:]) + 1e-6)
+    peak = np.abs(second.samples).max() + 1e-6
+    after = second.samples[at:] * np.float32(min(level, PEAK / peak))
+    samples = np.concatenate([first.samples[:at], after])
+    return dataclasses.replace(
+        second,
+        samples=samples,
+        seed=seed,
+        switch_frame=frame,
+        before=first.groove.genre,
+        past=first.samples[:at],
+        whole=second.samples,
+    )
+
+
+def make_clip(
+    seed: int,
+    seconds: float,
+    sounds: Sounds,
+    *,
+    genre: str | None = None,
+    bars: int | None = None,
+    in_step_with: Grid | None = None,
+) -> Clip:
     """The clip of a seed: half of all repeat strictly, the rest drop and add stems where the loop starts again."""
-    groove = make_groove(seed, sounds, genre=genre, bars=bars)
+    groove = make_groove(seed, sounds, genre=genre, bars=bars, in_step_with=in_step_with)
     rng = stream(seed, "clip")
     stems = _choose_stems(groove, rng)
     length = round(seconds * RATE)
@@ -67,7 +131,7 @@ def make_clip(seed: int, seconds: float, sounds: Sounds, *, genre: str | None = 
     tape = GENRES[groove.genre].tape * float(rng.uniform(0.5, 1.2))
     raw = np.concatenate(_rounds(groove, passes))[:length]
     samples = master(raw, tilt_db=tilt_db, tape=tape, rng=rng)
-    return Clip(samples=samples, groove=groove, stems=stems, passes=passes, tilt_db=tilt_db, tape=tape)
+    return Clip(samples=samples, seed=seed, groove=groove, stems=stems, passes=passes, tilt_db=tilt_db, tape=tape)
 
 
 def _choose_stems(groove: Groove, rng: np.random.Generator) -> list[str]:
@@ -113,6 +177,9 @@ def master(x: Signal, *, tilt_db: float, tape: float, rng: np.random.Generator) 
     x = band_filter(x, "high", 28)
     low = band_filter(x, "low", float(rng.uniform(500, 1500)), order=1)
     x = low * np.float32(10 ** (-tilt_db / 40)) + (x - low) * np.float32(10 ** (tilt_db / 40))
+    if rng.random() < _PEAK_CHANCE:
+        centre = float(np.exp(rng.uniform(*np.log((120.0, 6000.0)))))
+        x = x + band_filter(x, "band", (centre / 1.5, centre * 1.5), order=1) * np.float32(rng.uniform(-0.6, 1.0))
     return _limited(x, float(np.exp(rng.uniform(*np.log(_LOUDNESS)))))
 
 

@@ -14,7 +14,7 @@ from recipes.tiny.data.genres import GENRES, Genre
 from recipes.tiny.data.parts import DrumPart, bass_part, chord_part, draw_harmony, drum_part, lead_part
 from recipes.tiny.data.sounds import Sounds
 from recipes.tiny.data.synth import RATE, Signal, band_filter, convolve_circular, decay, noise, rms
-from recipes.tiny.data.timing import Grid, draw_grid
+from recipes.tiny.data.timing import Grid, draw_grid, grid_in_step
 
 _LEVEL = {"drums": 0.15, "bass": 0.096, "chords": 0.06, "lead": 0.05}  # target rms of each stem
 _REVERB_SEND = {"drums": 0.25, "bass": 0.05, "chords": 1.0, "lead": 1.0}
@@ -45,13 +45,22 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
-def make_groove(seed: int, sounds: Sounds, *, genre: str | None = None, bars: int | None = None) -> Groove:
-    """The groove of a seed. The same seed and sounds give the same samples."""
+def make_groove(
+    seed: int,
+    sounds: Sounds,
+    *,
+    genre: str | None = None,
+    bars: int | None = None,
+    in_step_with: Grid | None = None,
+) -> Groove:
+    """The groove of a seed. The same seed and sounds give the same samples; `in_step_with` gives its tempo and bars."""
     rng = stream(seed, "plan")
     drawn = str(rng.choice(sorted(GENRES)))
     name = genre or drawn
     table = GENRES[name]
     grid = draw_grid(rng, table.bpm, table.swing, bars=bars)
+    if in_step_with is not None:
+        grid = grid_in_step(in_step_with, table.bpm, grid.swing)
     harmony = draw_harmony(table, grid.bars, rng)
     drums = drum_part(table, grid, sounds, stream(seed, "drums"), validation=is_validation(seed))
     pitched = {

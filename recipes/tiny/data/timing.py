@@ -45,6 +45,18 @@ class Grid:
         return (bar * STEPS + step + late) * self.length / (self.bars * STEPS)
 
 
+def grid_in_step(grid: Grid, bpm_range: tuple[int, int], swing: float) -> Grid:
+    """A grid for another groove in time with `grid`: its tempo, or half or twice it where that suits the range better.
+
+    Whole frames stay whole: the loop is as long, half or twice as long.
+    """
+    middle = np.sqrt(bpm_range[0] * bpm_range[1])
+    factor = min((1.0, 0.5, 2.0), key=lambda f: abs(np.log(grid.bpm * f / middle)))
+    bars = round(grid.bars * factor) if grid.bars * factor in _BAR_CHOICES else grid.bars
+    length = round(bars / grid.bars / factor * grid.length)
+    return Grid(bpm=grid.bpm * factor, bars=bars, length=length, swing=swing)
+
+
 def draw_grid(rng: np.random.Generator, bpm_range: tuple[int, int], swing: float, *, bars: int | None = None) -> Grid:
     """A random loop geometry. In 85 % the loop is a whole number of codec frames: bpm = bars * 6000 / frames."""
     bars = bars or int(rng.choice(_BAR_CHOICES, p=_BAR_CHANCES))

@@ -1,8 +1,7 @@
-"""The loss of the language model, cheaper than the engine's whole pass but equal to it where it looks.
+"""The loss of the language model: the network of `darius.depthformer`, each level projected on its own codes only.
 
-Two savings, for training on small machines: the depth stack runs on a few chosen frames of each example only, and
-the encoder may look near by only (`near`). The second is exact as long as its heads look near by, which is how they
-start (`structure`) and what `evaluate` checks with the whole attention.
+The temporal stack may hear other codes of its playing than the depth stack does (slips); and on a GPU the encoder's
+attention goes through the fused kernel, where there is one.
 """
 
 from __future__ import annotations
@@ -18,27 +17,48 @@ from darius.depthformer import layers, network, packing
 from darius.depthformer.config import DepthformerConfig
 from recipes.tiny.lm.batches import Batch
 
-BLOCK, BACK, AHEAD = 112, 160, 8
-"""Near attention: blocks of queries see their own block, BACK positions before it and AHEAD after."""
-
 
 def level_losses(
-    config: DepthformerConfig, params: Mapping[str, Any], batch: Batch, *, near: bool = False, dtype: Any = jnp.float32
+    config: DepthformerConfig,
+    params: Mapping[str, Any],
+    batch: Batch,
+    *,
+    first: int = 0,
+    fused: bool = False,
+    dtype: Any = jnp.float32,
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy and whether the likeliest code is right, float32 and bool [B, chosen frames, levels]."""
+    """Cross-entropy and whether the likeliest code is right, float32 and bool [B, frames - first, levels].
+
+    Args:
+      first: frames before it are known when music is made, and not looked at.
+      fused: use the fused attention kernel in the encoder (bfloat16 on a GPU).
+    """
     packed = packing.pack(config, params, dtype)
-    encoder, targets, played, chosen = (jnp.asarray(part) for part in batch)
-    encoded = encode_near(config, packed, encoder) if near else network.encode_packed(config, packed, encoder)
-    vectors = packed.embedding[targets].astype(jnp.float32)
-    heard = packed.embedding[played].astype(jnp.float32)
-    temporal = temporal_outputs(config, packed, encoded, encoder, heard)
-    rows = jnp.arange(len(encoder))[:, None]
-    scores = depth_logits(config, packed, temporal[rows, chosen], vectors[rows, chosen])
+    encoded = encode(config, packed, batch.encoder, fused=fused)
+    vectors = network.lookup(packed.embedding, batch.targets).astype(jnp.float32)
+    heard = network.lookup(packed.embedding, batch.played).astype(jnp.float32)
+    temporal = temporal_outputs(config, packed, encoded, batch.encoder, heard)
+    scores = depth_logits(config, packed, temporal[:, first:], vectors[:, first:])
     starts = config.layout.codec_offset + np.arange(config.layout.codec_levels) * config.layout.codebook_size
-    codes = targets[rows, chosen] - starts
-    logged = jax.nn.log_softmax(scores, axis=-1)
-    losses = -jnp.take_along_axis(logged, codes[..., None], axis=-1)[..., 0]
+    codes = batch.targets[:, first:] - starts
+    losses = jax.nn.logsumexp(scores, axis=-1) - jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
     return losses, jnp.argmax(scores, axis=-1) == codes
+
+
+def encode(config: DepthformerConfig, packed: packing.Packed, ids: jax.Array, *, fused: bool) -> jax.Array:
+    """`network.encode_packed` of rows without padding."""
+    if not fused:
+        return network.encode_packed(config, packed, ids)
+    positions = network.sinusoids(ids.shape[1], config.embed_dim)
+    x = (network.lookup(packed.embedding, ids).astype(jnp.float32) + positions).astype(packed.embedding.dtype)
+    for block in _unrolled(packed.encoder):
+        normed = layers.rms_norm(config, block.norm, x) @ block.query_key_value
+        shape = (*x.shape[:2], config.num_heads, config.head_dim)
+        query, keys, values = (part.reshape(shape) for part in jnp.split(normed, 3, axis=-1))
+        mixed = jax.nn.dot_product_attention(query, keys, values, scale=1.0, implementation="cudnn")
+        x = x + mixed.reshape(*x.shape[:2], -1) @ block.out
+        x = x + layers.mlp(config, block, layers.rms_norm(config, block.mlp_norm, x))
+    return layers.rms_norm(config, packed.encoder_norm, x)
 
 
 def temporal_outputs(
@@ -65,39 +85,10 @@ def depth_logits(
     for block in _unrolled(packed.depth):
         x, _ = layers.run_block(config, block, x, packed.depth_bias)
     normed = layers.rms_norm(config, packed.decoder_norm, x).reshape(inputs.shape)
-    return jnp.einsum("bsqd,qdk->bsqk", normed.astype(jnp.float32), packed.projection)
-
-
-def encode_near(config: DepthformerConfig, packed: packing.Packed, ids: jax.Array) -> jax.Array:
-    """`network.encode_packed`, each position looking near by only."""
-    positions = network.sinusoids(ids.shape[1], config.embed_dim)
-    x = (packed.embedding[ids].astype(jnp.float32) + positions).astype(packed.embedding.dtype)
-    for block in _unrolled(packed.encoder):
-        query, keys, values = jnp.split(layers.rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
-        x = x + _attend_near(config, query, keys, values) @ block.out
-        x = x + layers.mlp(config, block, layers.rms_norm(config, block.mlp_norm, x))
-    return layers.rms_norm(config, packed.encoder_norm, x)
+    table = packed.projection.astype(normed.dtype)
+    return jnp.einsum("bsqd,qdk->bsqk", normed, table, preferred_element_type=jnp.float32)
 
 
 def _unrolled(blocks: packing.Blocks) -> tuple[packing.Block, ...]:
-    assert not isinstance(blocks, packing.Block)
+    assert isinstance(blocks, tuple)
     return blocks
-
-
-def _attend_near(config: DepthformerConfig, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-    batch, length, width = query.shape
-    blocks = -(-length // BLOCK)
-    rest = blocks * BLOCK - length
-    places = np.arange(blocks)[:, None] * BLOCK - BACK + np.arange(BACK + BLOCK + AHEAD)
-    bias = np.where((places >= 0) & (places < length), 0.0, packing.MASKED).astype(np.float32)
-
-    def around(x: jax.Array) -> jax.Array:
-        padded = jnp.pad(x, ((0, 0), (BACK, rest + AHEAD), (0, 0)))
-        return layers.split_heads(config, padded[:, places + BACK]).reshape(
-            batch * blocks, config.num_heads, -1, config.head_dim
-        )
-
-    inside = jnp.pad(query, ((0, 0), (0, rest), (0, 0))).reshape(batch * blocks, BLOCK, width)
-    spread = jnp.asarray(np.tile(bias, (batch, 1)), query.dtype)[:, None, None]
-    mixed = layers.attend(layers.split_heads(config, inside), around(keys), around(values), spread, None, 0)
-    return mixed.reshape(batch, blocks * BLOCK, width)[:, :length]

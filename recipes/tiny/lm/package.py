@@ -1,10 +1,9 @@
-"""Writes a run's weights as the package's file: `python -m recipes.tiny.lm.package --coarse 1.2 --fine 2.0`.
+"""Writes weights as the package's file: `python -m recipes.tiny.lm.package runs/tiny/out/depthformer.safetensors`.
 
 The file is the compact form (`darius.checkpoints.compact`): bytes with scales, unused rows left out. Its metadata says
 the configuration, the step and the sharpness. Sharpness scales the logits of the levels (it is folded into their
-columns of the output projection): trained for an hour, the model shows less certainty than
-its copying deserves, and the defaults (temperature 1.1, guidance 5, top-k 40) were made for a better one. `evaluate`
-finds the values. Style words are tempered likewise (`tempered`): guidance multiplies what style changes by 1 + weight.
+columns of the output projection): the defaults (temperature 1.1, guidance 5, top-k 40) were made for a model of
+hundreds of millions of parameters, and a small one needs cooler sampling. `recipes.tiny.evaluate` finds the values.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from darius.checkpoints import compact, safetensors_io
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from darius.tokens import MASK_ID
-from recipes.tiny.lm.saved import load_params
 
 ASSET = Path(__file__).parents[3] / "darius" / "assets" / "tiny" / "depthformer.safetensors"
 
@@ -40,13 +38,19 @@ def sharpened(config: DepthformerConfig, params: Mapping[str, Any], coarse: floa
 def tempered(config: DepthformerConfig, params: Mapping[str, Any], share: float) -> dict[str, Any]:
     """Style tokens' vectors moved towards the mask's: only `share` of the way from "no style" to the style is left.
 
-    Guidance w plays (1 + w) times what style changes: with 1 / 6 the default guidance of 5 plays about what was
-    learned, which a barely trained model (700 steps) needed; after 1000 steps 1 keeps time as well.
+    Guidance w plays (1 + w) times what style changes.
     """
     layout, table = config.layout, np.array(params[weights.EMBEDDING])
     rows = slice(layout.style_offset, layout.style_offset + layout.context_style_levels * layout.codebook_size)
     table[rows] = table[MASK_ID] + share * (table[rows] - table[MASK_ID])
     return dict(params) | {weights.EMBEDDING: table}
+
+
+def read(path: Path) -> tuple[DepthformerConfig, dict[str, Any], int]:
+    """Configuration, full-size parameters and step of a file that `write` wrote."""
+    facts = safetensors_io.metadata(path)
+    config = DepthformerConfig.from_dict(facts["config"])
+    return config, compact.unpack(config, safetensors_io.load(path)), int(facts.get("step", 0))
 
 
 def write(path: Path, config: DepthformerConfig, params: Mapping[str, Any], **facts: Any) -> None:
@@ -57,14 +61,13 @@ def write(path: Path, config: DepthformerConfig, params: Mapping[str, Any], **fa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, default=Path("runs/tiny/lm"))
+    parser.add_argument("weights", type=Path)
     parser.add_argument("--coarse", type=float, default=1.0, help="sharpness of the levels that the context holds")
     parser.add_argument("--fine", type=float, default=1.0, help="sharpness of the other levels")
     parser.add_argument("--style", type=float, default=1.0, help="share of the style's influence that is kept")
     parser.add_argument("--out", type=Path, default=ASSET)
     args = parser.parse_args()
-    config = DepthformerConfig.tiny()
-    params, step = load_params(args.run)
+    config, params, step = read(args.weights)
     made = tempered(config, sharpened(config, params, args.coarse, args.fine), args.style)
     write(args.out, config, made, step=step, sharpness=[args.coarse, args.fine], style=args.style)
     print(f"{args.out}: step {step}, {args.out.stat().st_size / 1e6:.2f} MB")

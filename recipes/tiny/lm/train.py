@@ -1,15 +1,15 @@
-"""Trains the language model: `python -m recipes.tiny.lm.train --minutes 50`.
+"""Trains the language model on a pool of clips' codes on the device, by the clock.
 
-Reads the token shards of `recipes.tiny.codec.encode` and the style codes beside them; writes checkpoints and a log to
-`runs/tiny/lm`. Stopped, it goes on from the last checkpoint with --resume. The learning rate follows the clock, not
-the step, so that a run of any length on any machine ends annealed.
+Knows one stretch of training; `recipes.tiny.run` gives it clips and time. A stretch begins from the structural start
+or from any weights, and its learning rate goes from one value to another while its time goes by.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,54 +21,45 @@ import optax
 
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
-from recipes.tiny.lm import dataset, structure
-from recipes.tiny.lm.batches import Batch, Dropouts, draw
+from recipes.tiny.lm.batches import Dropouts, Pool, Sounds, draw
 from recipes.tiny.lm.forward import level_losses
-from recipes.tiny.lm.saved import load_params, load_run, save_run
 
 FROZEN = ("encoder/layers_0/attention/query/kernel", "encoder/layers_0/attention/key/kernel")
-"""The encoder's heads look by position alone, and go on doing so: their values and everything else learn."""
+"""The first encoder layer's heads look by position alone, and go on doing so."""
 
 LEVEL_WEIGHTS = np.array([2.0, 2.0, 1.5, 1.5] + [0.5] * 12, np.float32)
 """What the context holds can be copied and carries the rhythm; the fine levels matter less."""
 
+Params = dict[str, jax.Array]
+Refill = Callable[[Pool], Pool]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A stretch: rate goes from rates[0] to rates[1] (times `pace` of each tensor) along a cosine of its clock."""
+
+    batch: int = 96
+    prefix: int = 8
+    rates: tuple[float, float] = (2e-3, 2e-3)
+    warm_up: int = 150
+    fused: bool = False
+    dtype: Any = jnp.float32
+    dropouts: Dropouts = dataclasses.field(default_factory=Dropouts)
+    refill_every: int = 10
+    log_every: int = 100
+    seed: int = 0
+
 
 class State(NamedTuple):
-    """Everything that a step changes."""
+    """What a step changes: parameters, Adam's moments, and a moving average of the parameters."""
 
-    params: dict[str, jax.Array]
-    optimiser: Any
-    step: int
-
-
-def optimiser(clip: float = 1.0) -> optax.GradientTransformation:
-    """Adam without its learning rate, which `update` takes."""
-    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-9))
+    params: Params
+    moments: Any
+    average: Params
 
 
-def loss(
-    config: DepthformerConfig, params: dict[str, jax.Array], batch: Batch, *, near: bool, dtype: Any
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """The weighted mean of the levels' cross-entropies; beside it those, and the share of right codes, [levels]."""
-    losses, right = level_losses(config, params, batch, near=near, dtype=dtype)
-    by_level = losses.mean((0, 1))
-    share = jnp.asarray(LEVEL_WEIGHTS[: len(by_level)])
-    return jnp.sum(by_level * share) / jnp.sum(share), (by_level, right.mean((0, 1)))
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(3, 4))
-def update(
-    config: DepthformerConfig, near: bool, dtype: Any, params: Any, moments: Any, batch: Batch, rate: jax.Array
-) -> tuple[Any, Any, jax.Array, jax.Array]:
-    """One step of Adam: new parameters and moments, cross-entropy and share of right codes per level."""
-    trained = {name: value for name, value in params.items() if name not in FROZEN}
-    fixed = {name: value for name, value in params.items() if name in FROZEN}
-    grads, (by_level, right) = jax.grad(
-        lambda part: loss(config, part | fixed, batch, near=near, dtype=dtype), has_aux=True
-    )(trained)
-    updates, moments = optimiser().update(grads, moments)
-    trained = {name: trained[name] - rate * pace(name) * updates[name] for name in trained}
-    return trained | fixed, moments, by_level, right
+ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-9))
+AVERAGE = 0.997
 
 
 def pace(name: str) -> float:
@@ -79,98 +70,156 @@ def pace(name: str) -> float:
     """
     if name == weights.EMBEDDING or name.endswith("/scale"):
         return 1.0
-    return 0.3 if name == weights.LOGITS else 0.1
+    return 0.5 if name == weights.LOGITS else 0.25
 
 
 def begin(params: dict[str, Any]) -> State:
-    """Step 0 from these parameters."""
-    arrays = {name: jnp.asarray(value) for name, value in params.items()}
-    return State(arrays, optimiser().init({k: v for k, v in arrays.items() if k not in FROZEN}), 0)
+    """The state before the first step from these parameters."""
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+    trained = {name: value for name, value in arrays.items() if name not in FROZEN}
+    return State(arrays, ADAM.init(trained), {name: jnp.array(value) for name, value in arrays.items()})
 
 
-def learning_rate(peak: float, step: int, progress: float, warmup: int = 40) -> float:
-    """Linear warm-up by step, then down along a cosine to a twentieth by the share of the time that is gone."""
-    cosine = 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(max(progress, 0.0), 1.0)))
-    return peak * min(1.0, (step + 1) / warmup) * float(cosine)
+def loss(by_level: jax.Array) -> jax.Array:
+    """The weighted mean of the levels' cross-entropies."""
+    share = jnp.asarray(LEVEL_WEIGHTS[: len(by_level)])
+    return jnp.sum(by_level * share) / jnp.sum(share)
 
 
-def main() -> None:
-    args = _arguments()
-    config = DepthformerConfig.tiny()
-    clips = dataset.load(args.clips, "train")
-    held_out = dataset.load(args.clips, "validation")
-    if args.resume:
-        state = State(*load_run(args.out, begin(load_params(args.out)[0]).optimiser))
-    else:
-        books = dataset.codebooks(args.codec)
-        state = begin(structure.initialise(config, books, seed=args.seed, counts=dataset.code_counts(config, clips)))
-    print(f"{len(clips)} clips, {len(held_out)} held out, step {state.step}, {jax.devices()[0]}", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    run(config, state, clips, held_out, args)
+def update(
+    config: DepthformerConfig,
+    settings: Settings,
+    state: State,
+    pool: Pool,
+    heard: Sounds,
+    key: jax.Array,
+    rate: jax.Array,
+) -> tuple[State, jax.Array, jax.Array]:
+    """One step of Adam: the new state, cross-entropy and share of right codes per level."""
+    batch = draw(
+        config.layout, pool, heard, key, batch=settings.batch, prefix=settings.prefix, dropouts=settings.dropouts
+    )
+    trained = {name: value for name, value in state.params.items() if name not in FROZEN}
+    fixed = {name: value for name, value in state.params.items() if name in FROZEN}
 
-
-def run(config: DepthformerConfig, state: State, clips: list[Any], held_out: list[Any], args: Any) -> State:
-    """Steps until the time is over; logs, checks and saves on the way."""
-    rng = np.random.default_rng(args.seed + state.step)
-    dtype = jnp.bfloat16 if args.bfloat16 else jnp.float32
-    strict = [clip for clip in held_out if 0 < clip.loop_frames <= 200] or held_out
-    probe = draw(config.layout, strict, np.random.default_rng(1), batch=args.batch, chosen=args.frames)
-    measure = jax.jit(lambda params, batch: loss(config, params, batch, near=args.near, dtype=dtype)[1])
-    began = saved = logged = time.time()
-    seen: list[tuple[np.ndarray, np.ndarray]] = []
-    length = 60 * args.minutes
-    while (gone := time.time() - began) < length:
-        rate = learning_rate(args.rate, state.step, args.done + (1 - args.done) * gone / length)
-        batch = draw(config.layout, clips, rng, batch=args.batch, chosen=args.frames, dropouts=Dropouts())
-        params, moments, by_level, right = update(
-            config, args.near, dtype, state.params, state.optimiser, batch, jnp.float32(rate)
+    def aim(part: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        losses, right = level_losses(
+            config, part | fixed, batch, first=settings.prefix, fused=settings.fused, dtype=settings.dtype
         )
-        state = State(params, moments, state.step + 1)
-        seen.append((np.asarray(by_level), np.asarray(right)))
-        if time.time() - logged > args.log_every or state.step == 1:
-            _log(args.out, state.step, gone, seen, measure(state.params, probe))
-            seen, logged = [], time.time()
-        if time.time() - saved > 60 * args.save_every:
-            save_run(args.out, state.params, state.optimiser, state.step)
-            saved, clips = time.time(), dataset.load(args.clips, "train")  # shards may have arrived
-    save_run(args.out, state.params, state.optimiser, state.step)
-    return state
+        by_level = losses.mean((0, 1))
+        return loss(by_level), (by_level, right.mean((0, 1)))
+
+    gradients, (by_level, right) = jax.grad(aim, has_aux=True)(trained)
+    updates, moments = ADAM.update(gradients, state.moments)
+    params = {name: trained[name] - rate * pace(name) * updates[name] for name in trained} | fixed
+    # One step that is not a number would end a run: it is left out.
+    sound = jnp.isfinite(optax.global_norm(gradients))
+    params, moments = jax.tree.map(
+        lambda new, old: jnp.where(sound, new, old), (params, moments), (state.params, state.moments)
+    )
+    average = {name: AVERAGE * state.average[name] + (1 - AVERAGE) * params[name] for name in params}
+    return State(params, moments, average), by_level, right
 
 
-def _log(folder: Path, step: int, gone: float, seen: list[Any], check: tuple[jax.Array, jax.Array]) -> None:
-    losses, rights = (np.mean([pair[n] for pair in seen], axis=0) for n in (0, 1))
-    checked, checked_right = (np.asarray(part) for part in check)
-    facts = {"step": step, "seconds": round(gone, 1)}
+def compiled(config: DepthformerConfig, settings: Settings, state: Any, pool: Any, heard: Any) -> Any:
+    """`update` compiled for these shapes: (state, pool, heard, key, rate) -> (state, losses, right)."""
+    step = jax.jit(partial(update, config, settings), donate_argnums=0)
+    return step.lower(state, pool, heard, jax.random.key(0), jnp.float32(0)).compile()
+
+
+NOTHING_SPOILT = Dropouts(style=0.0, context=0.0, silence=0.0, tiled=0.0, noise=0.0, slips=0.0)
+
+
+def measuring(config: DepthformerConfig, settings: Settings) -> Any:
+    """A function to compile, of parameters, pool and sounds: cross-entropy and share of right codes per level on fixed
+    examples, nothing hidden; and how much higher the cross-entropy is when the style is hidden."""
+
+    def on(params: Params, pool: Pool, heard: Sounds, dropouts: Dropouts) -> tuple[jax.Array, jax.Array]:
+        batch = draw(
+            config.layout,
+            pool,
+            heard,
+            jax.random.key(7),
+            batch=settings.batch,
+            prefix=settings.prefix,
+            dropouts=dropouts,
+        )
+        losses, right = level_losses(
+            config, params, batch, first=settings.prefix, fused=settings.fused, dtype=settings.dtype
+        )
+        return losses.mean((0, 1)), right.mean((0, 1))
+
+    @jax.jit
+    def measure(params: Params, pool: Pool, heard: Sounds) -> Any:
+        losses, right = on(params, pool, heard, NOTHING_SPOILT)
+        without, _ = on(params, pool, heard, dataclasses.replace(NOTHING_SPOILT, style=1.0))
+        return losses, right, without - losses
+
+    return measure
+
+
+def rate_at(settings: Settings, step: int, gone: float) -> float:
+    """The learning rate when a share `gone` of the stretch is over."""
+    first, last = settings.rates
+    cosine = last + (first - last) * 0.5 * (1 + np.cos(np.pi * min(max(gone, 0.0), 1.0)))
+    return float(cosine) * min(1.0, (step + 1) / settings.warm_up)
+
+
+def run(
+    step: Any,
+    state: State,
+    pool: Pool,
+    heard: Sounds,
+    settings: Settings,
+    *,
+    refill: Refill,
+    until: float,
+    out: Path,
+    check: Callable[[Params], Any],
+    save: Callable[[Params, int], None] | None = None,
+    first_step: int = 0,
+    save_every: float = 75.0,
+) -> tuple[State, Pool, int]:
+    """Steps until the monotonic clock says `until`.
+
+    Args:
+      step: what `compiled` gave.
+      check: measures parameters on held-out clips, for the log.
+      save: called now and then with the averaged parameters and the step.
+    """
+    key, began = jax.random.key(settings.seed + 1000 * first_step), time.monotonic()
+    count, saved, seen = 0, began, []
+    while (now := time.monotonic()) < until or count < 2:
+        rate = rate_at(settings, count, (now - began) / max(until - began, 1e-3))
+        state, losses, right = step(state, pool, heard, jax.random.fold_in(key, count), jnp.float32(rate))
+        count += 1
+        seen.append((losses, right))
+        if count % settings.refill_every == 0:
+            jax.block_until_ready(losses)
+            pool = refill(pool)
+        if count % settings.log_every == 0:
+            found = check(state.average)
+            _log(out, first_step + count, time.monotonic() - began, count, rate, seen, found, int(pool.filled))
+            seen = []
+        if save is not None and time.monotonic() - saved > save_every:
+            save(state.average, first_step + count)
+            saved = time.monotonic()
+    return state, pool, first_step + count
+
+
+def _log(out: Path, step: int, gone: float, count: int, rate: float, seen: list[Any], check: Any, clips: int) -> None:
+    losses, rights = (np.mean([np.asarray(pair[n]) for pair in seen], axis=0) for n in (0, 1))
+    checked, checked_right, by_style = (np.asarray(part) for part in check)
+    facts = {"step": step, "seconds": round(gone, 1), "rate": rate, "clips": clips}
     facts |= {"loss": losses.round(3).tolist(), "right": rights.round(3).tolist()}
     facts |= {"held_out": checked.round(3).tolist(), "held_out_right": checked_right.round(3).tolist()}
-    with (folder / "log.jsonl").open("a") as log:
+    facts |= {"by_style": by_style.round(4).tolist()}
+    with (out / "lm-log.jsonl").open("a") as log:
         log.write(json.dumps(facts) + "\n")
     print(
-        f"{step:6d} {gone:6.0f} s  loss 0-3 {losses[:4].mean():.3f} 4- {losses[4:].mean():.3f}"
-        f"  right {rights[:4].round(2)}  held out {checked[:4].mean():.3f} {checked[4:].mean():.3f}"
-        f"  right {checked_right[:4].round(2)}",
+        f"{step:6d} {gone:4.0f}s {count / gone:.1f}/s lr {rate:.1e} clips {clips}"
+        f" loss {losses[:4].round(2)} {losses[4:].mean():.2f} right {rights[:4].round(2)}"
+        f" | held out {checked[:4].round(2)} {checked[4:].mean():.2f} right {checked_right[:4].round(2)}"
+        f" {checked_right[4:].mean():.2f} by style {by_style[:4].round(3)}",
         flush=True,
     )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, default=Path("runs/tiny/clips"), help="token shards and style codes")
-    parser.add_argument("--codec", type=Path, default=Path("darius/assets/tiny/codec.safetensors"))
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny/lm"))
-    parser.add_argument("--minutes", type=float, default=50.0)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=16, help="frames of each example that the loss looks at")
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
-    parser.add_argument("--done", type=float, default=0.0, help="share of the schedule that an earlier run has done")
-    parser.add_argument("--near", action=argparse.BooleanOptionalAction, default=True, help="near encoder attention")
-    parser.add_argument("--bfloat16", action="store_true", help="activations, on accelerators")
-    parser.add_argument("--log-every", type=float, default=60.0, help="seconds")
-    parser.add_argument("--save-every", type=float, default=4.0, help="minutes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,290 @@
+"""Trains `tiny` by the clock, on a GPU in a few calls or slowly on a CPU: `python -m recipes.tiny.run --minutes 8`.
+
+Worker processes render clips all the time. The codec learns from their sound first (unless --codec names one that is
+trained), then all clips are turned into codes as they come, and the language model learns from those for the rest of
+the time. --lm goes on from earlier weights. Writes codec.safetensors, depthformer.safetensors and logs to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from darius.codec import network, rvq
+from darius.codec.config import CodecConfig
+from darius.depthformer import weights
+from darius.depthformer.config import DepthformerConfig
+from recipes.tiny import sizes, supply
+from recipes.tiny.codec import pool as sounds
+from recipes.tiny.codec import ship
+from recipes.tiny.codec import train as codec_training
+from recipes.tiny.lm import batches, package, structure
+from recipes.tiny.lm import train as lm_training
+
+STYLE = Path("darius/assets/tiny/style.safetensors")
+VARIANTS = 3 + supply.TEXTS + supply.NAMES + supply.MIXED
+ROWS = 14
+"""Clips of a shard that are trained on: as many are always there, the others are held out."""
+
+
+def main() -> None:
+    args = _arguments()
+    began = time.monotonic()
+    until = began + 60 * args.minutes
+    args.out.mkdir(parents=True, exist_ok=True)
+    order = supply.Order(
+        folder=args.work,
+        style=STYLE,
+        first_seed=args.first_seed,
+        workers=args.workers,
+        seconds=args.seconds,
+        one_shots=args.one_shots,
+    )
+    workers = supply.start(order)
+    try:
+        _train(args, order, began, until)
+    finally:
+        supply.stop(order, workers)
+
+
+def _train(args: argparse.Namespace, order: supply.Order, began: float, until: float) -> None:
+    config, settings = sizes.language_model(), _settings(args)
+    frames = round(args.seconds * config.layout.frame_rate)
+    with ThreadPoolExecutor(2) as compilers:
+        step = compilers.submit(_compile, config, settings, args.clips, args.held_out, frames)
+        codec_until = began + 60 * args.codec_minutes
+        codec = ship.load_any(args.codec) if args.codec else train_codec(args, order, codec_until)
+        ship.write(args.out / "codec.safetensors", *codec)
+        if args.codec_only:
+            return
+        train_lm(args, order, config, settings, codec, step, until)
+
+
+def _settings(args: argparse.Namespace) -> lm_training.Settings:
+    on_gpu = jax.default_backend() != "cpu"
+    settings = lm_training.Settings(
+        batch=args.batch,
+        rates=(args.rates[0], args.rates[1]),
+        fused=on_gpu and args.fused,
+        dtype=jnp.bfloat16 if on_gpu else jnp.float32,
+        log_every=args.log_every,
+        seed=args.first_seed,
+    )
+    return dataclasses.replace(settings, refill_every=2) if not on_gpu else settings
+
+
+def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> tuple[CodecConfig, Any]:
+    """The codec, trained on whatever is rendered while it learns."""
+    config = sizes.codec()
+    samples = round(args.seconds * config.sample_rate)
+    pool = sounds.start(args.pool, samples, order.one_shots)
+    rng, used = np.random.default_rng(args.first_seed), set()
+
+    def refill(pool: sounds.Pool, most: int = 1) -> sounds.Pool:
+        fresh = [path for path in supply.finished(order.folder) if path not in used]
+        for sidecar in fresh[:most]:
+            used.add(sidecar)
+            sound, records, _ = supply.read(sidecar)
+            trained = [row for row, record in enumerate(records) if record["split"] == "train"][:ROWS]
+            pool = sounds.add(pool, np.asarray(sound[trained]), rng)
+        return pool
+
+    while len(supply.finished(order.folder)) < args.first_shards:
+        time.sleep(0.2)
+    pool = refill(pool, most=1000)
+    print(f"codec begins with {int(pool.filled)} rows", flush=True)
+    settings = codec_training.Settings(rows=args.rows, frames=args.codec_frames, log_every=args.log_every)
+    params = codec_training.train(config, pool, refill, until, args.out, settings)
+    print(f"codec has heard {len(used)} shards of {len(supply.finished(order.folder))}", flush=True)
+    if not codec_training.last_loss(args.out) < args.worst_mel:
+        print("the codec did not learn: the language model goes on with the shipped one", flush=True)
+        return ship.load_any(ship.ASSET)
+    # What is shipped is half precision: codes must be those of the shipped file.
+    params = jax.tree.map(lambda x: jnp.asarray(jnp.asarray(x, jnp.float16), jnp.float32), params)
+    return config, params
+
+
+def _compile(config: DepthformerConfig, settings: lm_training.Settings, rows: int, held_out: int, frames: int) -> Any:
+    began = time.monotonic()
+    layout = config.layout
+    shapes = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(config).items()}
+    state = jax.eval_shape(lm_training.begin, shapes)
+    pool = jax.eval_shape(lambda: batches.empty(layout, rows, frames, VARIANTS))
+    near = jax.ShapeDtypeStruct((layout.codec_levels, layout.codebook_size, 8), jnp.int16)
+    heard = batches.Sounds(near, jax.ShapeDtypeStruct((layout.codec_levels,), jnp.int16))
+    try:
+        step = lm_training.compiled(config, settings, state, pool, heard), settings
+    except Exception as error:  # noqa: BLE001 - whatever the fused kernel lacks, the plain one has
+        print(f"without the fused kernel: {str(error)[:300]}", flush=True)
+        plain = dataclasses.replace(settings, fused=False)
+        step = lm_training.compiled(config, plain, state, pool, heard), plain
+    held = jax.eval_shape(lambda: batches.empty(layout, held_out, frames, VARIANTS))
+    measure = lm_training.measuring(config, step[1]).lower(state.params, held, heard).compile()
+    print(f"language model compiled in {time.monotonic() - began:.0f} s", flush=True)
+    return *step, measure
+
+
+class Encoding(threading.Thread):
+    """Turns shards into codes as they come; their sound is deleted. Blocks of `ROWS` clips are in `ready`."""
+
+    def __init__(self, order: supply.Order, config: CodecConfig, params: Any, held_out: int) -> None:
+        super().__init__(daemon=True)
+        self.order, self.wanted = order, held_out
+        self.ready: queue.Queue[batches.Pool] = queue.Queue(16)
+        self.held: list[tuple[Any, ...]] = []
+        self.over = threading.Event()
+
+        @jax.jit
+        def encode(sound: jax.Array) -> jax.Array:
+            wave = sound.astype(jnp.float32) / 32768
+            with jax.default_matmul_precision("highest"):
+                embeddings = network.encode(config, params, wave)
+                return rvq.quantise(params["quantizer"]["embedding"], embeddings)[0].astype(jnp.int16)
+
+        self.encode = encode
+
+    def run(self) -> None:
+        used: set[Path] = set()
+        while not self.over.is_set():
+            fresh = [path for path in supply.finished(self.order.folder) if path not in used]
+            if not fresh:
+                time.sleep(0.2)
+            for sidecar in fresh:
+                used.add(sidecar)
+                self._shard(sidecar)
+                if self.over.is_set():
+                    return
+
+    def _shard(self, sidecar: Path) -> None:
+        sound, records, styles = supply.read(sidecar)
+        codes = np.asarray(self.encode(jnp.asarray(np.asarray(sound))))
+        sidecar.with_suffix(".npy").unlink()
+        rows = [(codes[n], styles[n], *_places(record)) for n, record in enumerate(records)]
+        trained = [row for row, record in zip(rows, records, strict=True) if record["split"] == "train"]
+        if len(self.held) < self.wanted:
+            self.held += [row for row, record in zip(rows, records, strict=True) if record["split"] != "train"]
+        self.ready.put(block(trained[:ROWS]))
+
+
+def _places(record: dict[str, Any]) -> tuple[int, int]:
+    """(loop in whole frames if all of the clip repeats it, switch), 0 for none."""
+    switch, loop = record["switch_frame"] or 0, record["loop_frames"]
+    return (int(loop) if record["strict"] and not switch and loop == int(loop) else 0), switch
+
+
+def block(rows: list[tuple[Any, ...]]) -> batches.Pool:
+    """Clips (codes, styles, loop, switch) as a pool of their own."""
+    codes, styles, loop, switch = zip(*rows, strict=True)
+    levels = 6
+    return batches.Pool(
+        codes=jnp.asarray(np.stack(codes), jnp.int16),
+        styles=jnp.asarray(np.stack(styles)[..., :levels], jnp.int16),
+        loop=jnp.asarray(loop, jnp.int32),
+        switch=jnp.asarray(switch, jnp.int32),
+        filled=jnp.int32(len(rows)),
+    )
+
+
+def train_lm(
+    args: argparse.Namespace,
+    order: supply.Order,
+    config: DepthformerConfig,
+    settings: lm_training.Settings,
+    codec: tuple[CodecConfig, Any],
+    step: Future[Any],
+    until: float,
+) -> None:
+    """The language model, on the codes of whatever is rendered."""
+    layout, books = config.layout, np.asarray(codec[1]["quantizer"]["embedding"], np.float32)
+    encoding = Encoding(order, *codec, held_out=args.held_out)
+    silence = np.asarray(encoding.encode(jnp.zeros((1, 20 * codec[0].frame_samples, 2), jnp.int16)))[0, -1]
+    heard = batches.sounds(books, silence)
+    encoding.start()
+    rng, pool = np.random.default_rng(args.first_seed + 1), None
+    first: list[NDArray[np.int16]] = []
+
+    def refill(pool: batches.Pool) -> batches.Pool:
+        while not encoding.ready.empty():
+            pool = batches.add(pool, encoding.ready.get(), rng)
+        return pool
+
+    pool = batches.empty(layout, args.clips, round(args.seconds * layout.frame_rate), VARIANTS)
+    while int(pool.filled) < ROWS * args.first_shards or len(encoding.held) < args.held_out:
+        fresh = encoding.ready.get()
+        first.append(np.asarray(fresh.codes).reshape(-1, layout.codec_levels))
+        pool = batches.add(pool, fresh, rng)
+    held = block(encoding.held[: args.held_out])
+    counts = np.stack([np.bincount(level, minlength=layout.codebook_size) for level in np.concatenate(first).T])
+    shares = (counts / counts.sum(1, keepdims=True)).clip(1e-12)
+    used = np.exp(-(shares * np.log(shares)).sum(1)) / layout.codebook_size
+    print(
+        f"codebook use (perplexity): {used.round(2)}; codes in use {np.mean(counts > 0, axis=1).round(2)}", flush=True
+    )
+    if args.lm:
+        config, params, begun = package.read(args.lm)
+    else:
+        params, begun = structure.initialise(config, books, seed=0, counts=counts), 0
+    advance, settings, measure = step.result()
+    print(f"language model begins at step {begun} with {int(pool.filled)} clips, {len(held.loop)} held out", flush=True)
+
+    def save(params: lm_training.Params, count: int) -> None:
+        package.write(args.out / "depthformer.safetensors", config, jax.device_get(params), step=count)
+
+    state, pool, count = lm_training.run(
+        advance,
+        lm_training.begin(params),
+        pool,
+        heard,
+        settings,
+        refill=refill,
+        until=until,
+        out=args.out,
+        check=lambda params: measure(params, held, heard),
+        save=save,
+        first_step=begun,
+    )
+    save(state.average, count)
+    encoding.over.set()
+    print(f"step {count}, {int(pool.filled)} clips", flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny/out"))
+    parser.add_argument("--work", type=Path, default=Path("runs/tiny/clips"), help="shards on their way")
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--codec", type=Path, help="a trained codec; without it one is trained first")
+    parser.add_argument("--codec-minutes", type=float, default=5.0)
+    parser.add_argument("--worst-mel", type=float, default=6.0, help="training distance, dB, of a codec worth having")
+    parser.add_argument("--codec-only", action="store_true")
+    parser.add_argument("--lm", type=Path, help="weights to go on from")
+    parser.add_argument("--rates", type=float, nargs=2, default=(2e-3, 2e-5), help="learning rate, first and last")
+    parser.add_argument("--batch", type=int, default=96, help="examples a step of the language model")
+    parser.add_argument("--rows", type=int, default=48, help="windows a step of the codec")
+    parser.add_argument("--codec-frames", type=int, default=32, help="codec frames of a window")
+    parser.add_argument("--pool", type=int, default=1000, help="clips on the device for the codec")
+    parser.add_argument("--clips", type=int, default=24_000, help="clips on the device for the language model")
+    parser.add_argument("--held-out", type=int, default=64)
+    parser.add_argument("--first-shards", type=int, default=24, help="shards to wait for before anything begins")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of a clip")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--one-shots", type=Path, help="folder of CC0 one-shots, see fetch_sounds.sh")
+    parser.add_argument("--log-every", type=int, default=100)
+    parser.add_argument("--fused", action=argparse.BooleanOptionalAction, default=True, help="fused attention")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
