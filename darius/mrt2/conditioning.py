@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PITCHES = 128
 LEAST, MOST = -1.0, 7.0
 """Guidance scales that the model knows; others are taken to the nearest."""
+USUAL = 1.0
+"""The package's guidance scale of notes and drums."""
 OFFSET = 7
 """Reserved tokens, and the one for what training left out."""
 
@@ -40,8 +42,8 @@ def _of_one(architecture: Architecture, knobs: Knobs, frames: int) -> NDArray[np
         _style(knobs.style, style.rvq_truncation_level),
         _notes(knobs.notes, frames),
         np.array([-1 if knobs.drums is None else int(knobs.drums)]),
-        scale_tokens((knobs.guidance, knobs.notes_guidance), scales.step, scales.codebook_size),
-        scale_tokens((knobs.drums_guidance,), drum_scale.step, drum_scale.codebook_size),
+        scale_tokens((knobs.guidance, _or_usual(knobs.notes_guidance)), scales.step, scales.codebook_size),
+        scale_tokens((_or_usual(knobs.drums_guidance),), drum_scale.step, drum_scale.codebook_size),
     ]
     whole = [np.broadcast_to(column, (frames, column.shape[-1])) for column in columns]
     told: NDArray[np.int32] = np.concatenate(whole, axis=1).astype(np.int32) + np.int32(OFFSET)
@@ -52,6 +54,10 @@ def scale_tokens(scales: Sequence[float], step: float, count: int) -> NDArray[np
     """Guidance scales as the model has learned them: in steps from -1 to 7, a token a scale."""
     bins = np.rint((np.clip(np.asarray(scales, np.float64), LEAST, MOST) - LEAST) / step)
     return np.clip(bins, 0, count - 1).astype(np.int32)
+
+
+def _or_usual(scale: float | None) -> float:
+    return USUAL if scale is None else scale
 
 
 def _style(codes: NDArray[np.int32] | None, levels: int) -> NDArray[np.int32]:

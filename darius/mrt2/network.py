@@ -38,9 +38,15 @@ class State(NamedTuple):
 
 
 class Network:
-    """The functions of one architecture. Holds no parameters."""
+    """The functions of one architecture. Holds no parameters.
 
-    def __init__(self, architecture: Architecture) -> None:
+    Args:
+      unroll: levels written out per turn of the loop over a frame's levels. One compiles soonest; more leave fewer
+        turns, each of which costs a GPU some microseconds.
+    """
+
+    def __init__(self, architecture: Architecture, *, unroll: int = 1) -> None:
+        self._unroll = unroll
         self.architecture = architecture
         config = architecture.model.depthformer_config()
         self._sl, self._module = sequence_layers(), config.make()
@@ -50,17 +56,18 @@ class Network:
         """Every parameter's shape and type, as the package makes them (float32)."""
         import flax.linen as nn
 
-        rngs = {"params": jax.random.PRNGKey(0), "random": jax.random.PRNGKey(0)}
-        channels = self.architecture.input_channels
-        conditioning = self._sl.Sequence.from_values(jnp.zeros((1, 1, channels), jnp.int32))
+        sequence, channels = self._sl.Sequence, self.architecture.input_channels
 
         def whole(module: Any) -> None:
-            spec = jax.ShapeDtypeStruct((channels,), jnp.int32)
-            state = module.sampler.get_initial_state(1, spec, training=False, constants={})
-            draws = {"temperature": jnp.ones(1), "top_k": jnp.ones(1, jnp.int32)}
-            module.sampler.step(conditioning, state, training=False, constants=draws)
+            decoder = module.decoder
+            source = module.encoder.body.layer(
+                sequence.from_values(jnp.zeros((1, 1, channels), jnp.int32)), training=False
+            )
+            inputs = decoder.embedder(decoder.get_sos(1), training=False).apply_values(jnp.mean, axis=-2)
+            hidden = decoder.temporal_body.layer(inputs, training=False, constants={self._source: source})
+            decoder.depth_body.layer(hidden, training=False)
 
-        tree = jax.eval_shape(lambda: self._module.init(rngs, method=whole))
+        tree = jax.eval_shape(lambda: self._module.init({"params": jax.random.PRNGKey(0)}, method=whole))
         return dict(nn.unbox(tree)["params"])
 
     def begin(self, params: Params, key: jax.Array) -> State:
@@ -78,7 +85,7 @@ class Network:
             state = module.decoder.temporal_body.get_initial_state(
                 batch, input_spec=embedded.channel_spec, training=False, constants={self._source: nothing}
             )
-            return start.values[:, 0], state
+            return start.values[:, 0].astype(jnp.int32), state
 
         previous, state = self._module.apply({"params": params["layers"]}, method=temporal)
         return State(key, previous, state, jnp.zeros(batch, jnp.int32))
@@ -153,37 +160,60 @@ class Network:
         listed: int | None,
     ) -> tuple[State, jax.Array]:
         """One frame: the temporal layers once, then level after level. Codes int32 [B, levels]."""
-        sequence, size = self._sl.Sequence, self.architecture.codebook_size
-        source = sequence.from_values(encoded)
-        hidden, temporal = self._temporal(params, state.temporal, sequence.from_values(state.previous[:, None]), source)
+        source = self._sl.Sequence.from_values(encoded)
+        previous = self._sl.Sequence.from_values(state.previous[:, None])
+        hidden, temporal = self._temporal(params, state.temporal, previous, source)
 
-        def levels(module: Any) -> tuple[jax.Array, list[jax.Array]]:
+        def level(
+            carry: tuple[jax.Array, jax.Array, Any], given: tuple[Any, jax.Array, jax.Array | None]
+        ) -> tuple[tuple[jax.Array, jax.Array, Any], jax.Array]:
+            (key, inputs, memory), (projection, first, forced) = carry, given
+            outputs, memory = self._depth(params, inputs, memory)
+            noise = sampling.gumbel(key, first, self.architecture.codebook_size)
+            code = sampling.draw(self._logits(projection, outputs), noise, draws, listed=listed)
+            if forced is not None:
+                code = jnp.where(forced >= 0, forced, code)
+            ids = first + code
+            return (sampling.next_key(key, state.frames), self._embed(params, ids), memory), ids
+
+        levels = (params["projections"], self._firsts(), None if known is None else known.T)
+        begun = (state.key, hidden.values, self._depth_memory(params, hidden))
+        (key, _, _), ids = jax.lax.scan(level, begun, levels, unroll=self._unroll)
+        return State(key, ids.T, temporal, state.frames + 1), self._codes(ids.T)
+
+    def _depth_memory(self, params: Params, hidden: Any) -> Any:
+        """The depth layers' state before a frame's first level."""
+
+        def begin(module: Any) -> Any:
             body = module.decoder.depth_body
-            layers = body.layers[:-1]  # the last projects on the whole vocabulary
-            memory = body.get_initial_state(batch_size=hidden.shape[0], input_spec=hidden.channel_spec, training=False)[
-                :-1
-            ]
-            inputs, key, ids = hidden, state.key, []
-            for level in range(self.architecture.levels):
-                memory, states, x = list(memory), [], inputs
-                for layer, layer_state in zip(layers, memory, strict=True):
-                    x, after = layer.step(x, layer_state, training=False, constants={})
-                    states.append(after)
-                memory = states
-                logits = self._logits(params, x.values[:, 0], level)
-                first = self.architecture.reserved + level * size
-                code = sampling.draw(logits, sampling.gumbel(key, first, size), draws, listed=listed)
-                if known is not None:
-                    code = jnp.where(known[:, level] >= 0, known[:, level], code)
-                key = sampling.next_key(key, state.frames)
-                ids.append(first + code)
-                if level < self.architecture.levels - 1:
-                    inputs = module.decoder.embedder(sequence.from_values(ids[-1][:, None]), training=False)
-            return key, ids
+            return body.get_initial_state(hidden.shape[0], input_spec=hidden.channel_spec, training=False)[:-1]
 
-        key, ids = self._module.apply({"params": params["layers"]}, method=levels)
-        previous = jnp.stack(ids, axis=-1)
-        return State(key, previous, temporal, state.frames + 1), self._codes(previous)
+        return self._module.apply({"params": params["layers"]}, method=begin)
+
+    def _depth(self, params: Params, inputs: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
+        """The depth layers at one level, but for their projection on the whole vocabulary: [B, 1, D] to [B, D]."""
+
+        def step(module: Any) -> tuple[jax.Array, Any]:
+            x, states = self._sl.Sequence.from_values(inputs), []
+            for layer, before in zip(module.decoder.depth_body.layers[:-1], memory, strict=True):
+                x, after = layer.step(x, before, training=False, constants={})
+                states.append(after)
+            return x.values[:, 0], tuple(states)
+
+        found: tuple[jax.Array, Any] = self._module.apply({"params": params["layers"]}, method=step)
+        return found
+
+    def _embed(self, params: Params, ids: jax.Array) -> jax.Array:
+        """Embeddings [B, 1, D] of the ids [B] of one level."""
+
+        def embed(module: Any) -> jax.Array:
+            embedded: jax.Array = module.decoder.embedder(
+                self._sl.Sequence.from_values(ids[:, None]), training=False
+            ).values
+            return embedded
+
+        found: jax.Array = self._module.apply({"params": params["layers"]}, method=embed)
+        return found
 
     def _temporal(self, params: Params, state: Any, previous: Any, source: Any) -> tuple[Any, Any]:
         """Hidden vectors of the frames after `previous` (a sequence of ids), and the layers' new state."""
@@ -208,17 +238,21 @@ class Network:
         found: jax.Array = self._module.apply({"params": params["layers"]}, method=encode)
         return found
 
-    def _logits(self, params: Params, hidden: jax.Array, level: int) -> jax.Array:
-        kernel, bias = params["projections"][level]
+    def _logits(self, projection: tuple[jax.Array, jax.Array], hidden: jax.Array) -> jax.Array:
+        kernel, bias = projection
         logits = jnp.einsum("...a,ab->...b", hidden, kernel.astype(hidden.dtype)) + bias.astype(hidden.dtype)
         logits = jnp.tanh(logits / self._cap) * self._cap
         found: jax.Array = logits.astype(jnp.float32)
         return found
 
+    def _firsts(self) -> jax.Array:
+        """The id of each level's first code, int32 [levels]."""
+        architecture = self.architecture
+        return architecture.reserved + jnp.arange(architecture.levels, dtype=jnp.int32) * architecture.codebook_size
+
     def _ids(self, codes: jax.Array) -> jax.Array:
         """Codes [..., levels] to ids; -1 to the start id."""
-        first = self.architecture.reserved + jnp.arange(self.architecture.levels) * self.architecture.codebook_size
-        return jnp.where(codes >= 0, codes + first, 0).astype(jnp.int32)
+        return jnp.where(codes >= 0, codes + self._firsts(), 0).astype(jnp.int32)
 
     def _codes(self, ids: jax.Array) -> jax.Array:
         codes: jax.Array = (ids - self.architecture.reserved) % self.architecture.codebook_size

@@ -38,9 +38,9 @@ def next_key(key: jax.Array, frame: jax.Array) -> jax.Array:
     return jnp.stack(threefry(key[:, 0], key[:, 1], zero, frame.astype(jnp.uint32)), axis=-1)
 
 
-def gumbel(key: jax.Array, first: int, count: int) -> jax.Array:
+def gumbel(key: jax.Array, first: ArrayLike, count: int) -> jax.Array:
     """Values `first` to `first + count` of `jax.random.gumbel(key, (vocabulary,))`, float32 [B, count]; keys [B, 2]."""
-    index = jnp.arange(first, first + count, dtype=jnp.uint32)
+    index = jnp.asarray(first).astype(jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
     high, low = threefry(key[:, :1], key[:, 1:], jnp.zeros_like(index), index)
     unit = jax.lax.bitcast_convert_type(((high ^ low) >> 9) | jnp.uint32(0x3F800000), jnp.float32) - 1.0
     tiny = np.finfo(np.float32).tiny

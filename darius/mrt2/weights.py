@@ -77,16 +77,18 @@ def pack(network: Network, flat: Flat, *, device: Any) -> Params:
     Norms, attention sinks and scales stay as they are.
 
     Returns:
-      "layers": nested as the package's; "projections": the kernel and bias of each level's own codes.
+      "layers": nested as the package's; "projections": kernels [levels, D, codes] and biases [levels, codes] of each
+      level's own codes.
     """
     dtype = jnp.dtype(network.architecture.model.compute_dtype)
     cast = {name: _cast(name, value, dtype) for name, value in flat.items()}
     kernel, bias = cast.pop(f"{_LOGITS}/kernel"), cast.pop(f"{_LOGITS}/bias")
     size = network.architecture.codebook_size
     firsts = [network.architecture.reserved + level * size for level in range(network.architecture.levels)]
-    projections = [
-        (np.ascontiguousarray(kernel[:, first : first + size]), bias[first : first + size]) for first in firsts
-    ]
+    projections = (
+        np.stack([kernel[:, first : first + size] for first in firsts]),
+        np.stack([bias[first : first + size] for first in firsts]),
+    )
     packed: Params = jax.device_put({"layers": nest(cast), "projections": projections}, device)
     return packed
 

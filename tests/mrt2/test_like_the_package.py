@@ -45,6 +45,7 @@ def heard_of(system: Any, knobs: session.Knobs, frames: int, state: Any = None) 
     if knobs.drums is not None:
         told["drum_pianoroll_tokens"] = [int(knobs.drums)]
     scales = {"musiccoca": knobs.guidance, "notes": knobs.notes_guidance, "drums": knobs.drums_guidance}
+    scales = {name: scale for name, scale in scales.items() if scale is not None}
     waveform, state = system.generate(
         told, scales, temperature=knobs.temperature, top_k=knobs.top_k, frames=frames, state=state
     )

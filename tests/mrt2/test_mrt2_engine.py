@@ -12,10 +12,11 @@ from darius import session
 from darius.engine import Engine
 from darius.errors import InvalidOption
 from darius.mrt2 import conditioning
+from darius.mrt2.decoder import FrameDecoder
 from darius.mrt2.sampling import Draws
 from darius.session import Knobs
 from darius.tokens import Codes
-from mrt2.small_mrt2 import LEVELS, small_engine
+from mrt2.small_mrt2 import LEVELS, language_model, small_engine
 
 KNOBS = Knobs(style=np.arange(12, dtype=np.int32), guidance=3.0, temperature=1.3)
 OTHER = Knobs(style=np.arange(12, dtype=np.int32) * 80, guidance=1.0, temperature=0.8, top_k=5, drums=True)
@@ -62,6 +63,30 @@ def test_streams_in_a_batch_equal_separate_ones_each_with_its_own_knobs(engine: 
     _, swapped, _ = session.advance(engine, session.take(after, [1, 0]), [OTHER, KNOBS], frames=4)
     _, straight, _ = session.advance(engine, after, [KNOBS, OTHER], frames=4)
     assert np.array_equal(swapped, straight[::-1])
+
+
+def test_rows_that_fill_up_a_batch_change_nothing(engine: Engine) -> None:
+    decoder = engine.decoder
+    wider = FrameDecoder(decoder.architecture, language_model(), least_rows=2)
+    told = conditioning.tokens(decoder.architecture, [KNOBS], 4)
+    draws = Draws(np.array([1.3], np.float32), np.array([40], np.int32))
+    begun = decoder.begin(np.array([9], np.uint32))
+    (codes, state), (wanted, _) = wider.play(begun, told, draws), decoder.play(begun, told, draws)
+    assert codes.shape == wanted.shape and np.array_equal(codes, wanted)
+    assert all(len(leaf) == 1 for leaf in jax.tree.leaves(state))
+
+
+def test_a_call_is_compiled_once(engine: Engine) -> None:
+    """Not again for the state that it returns: compiling takes a GPU half a minute."""
+    decoder = FrameDecoder(engine.decoder.architecture, language_model())
+    told = conditioning.tokens(decoder.architecture, [KNOBS], 4)
+    draws = Draws(np.array([1.3], np.float32), np.array([40], np.int32))
+    _, state = decoder.play(decoder.begin(np.array([9], np.uint32)), told, draws)
+    compiled = decoder._play._cache_size()
+    heard = decoder.hear(state, context(1, 4)[None], told)
+    decoder.play(state, told, draws)
+    decoder.play(heard, told, draws)
+    assert decoder._play._cache_size() == compiled == 1
 
 
 def test_calls_of_any_length_play_the_same_music_and_leave_the_old_state_valid(engine: Engine) -> None:
