@@ -27,6 +27,7 @@ from darius.tokens import Codes
 if TYPE_CHECKING:
     from darius.audio.tempo import TempoEstimate
     from darius.engine import Model
+    from darius.notes import Score
 
 Progress = Callable[[str, float], None]
 """Called with a stage ("listening", "playing", "finishing") and how much of it is done, 0 to 1."""
@@ -57,6 +58,9 @@ class ContinuationOptions:
       include_loop: puts the loop before its continuation.
       timing: "grid" stretches time by at most 0.4 % so that the loop is whole frames, and back; "free" does not;
         "auto" takes what the model was made for.
+      notes: a score whose first beat is the first downbeat kept, for models that take notes.
+      drums: whether drums are to play, for models that can be told; None for the model's choice.
+      notes_guidance, drums_guidance: how strictly those two are followed, -1 to 7; None for the model's own.
     """
 
     bars: int = 8
@@ -77,6 +81,10 @@ class ContinuationOptions:
     sample_rate: int | None = None
     include_loop: bool = False
     timing: Literal["auto", "grid", "free"] = "auto"
+    notes: Score | None = None
+    drums: bool | None = None
+    notes_guidance: float | None = None
+    drums_guidance: float | None = None
 
     def check(self) -> None:
         """Raises InvalidOption, naming the first option that is out of range."""
@@ -91,6 +99,9 @@ class ContinuationOptions:
             exact_bpm(self.bpm)
         if self.seed is not None:
             _within("--seed", self.seed, 0, 2**32 - 1)
+        for name, scale in (("--guidance-notes", self.notes_guidance), ("--guidance-drums", self.drums_guidance)):
+            if scale is not None:
+                _within(name, scale, -1, 7)
         _within("headroom_db", self.headroom_db, 0, 24)
         _within("fade_seconds", self.fade_seconds, 0, 1)
         if self.sample_rate is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from darius.errors import InvalidOption
 from darius.tokens import Codes
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 STYLE_CONTROLS = frozenset({"style", "guidance", "temperature", "top_k"})
 """What every engine can be told: names of `darius.session.Knobs`."""
+
+
+def refuse_unsupported(engine: Engine, **given: object) -> None:
+    """Raises InvalidOption for the first control that is given (not None) and that the engine does not support."""
+    for name, value in given.items():
+        if value is not None and name not in engine.supports:
+            raise InvalidOption(f"This model cannot be told {name.replace('_', ' ')}.", "Use mrt2-small or mrt2-base.")
 
 
 class Engine(Protocol):
@@ -70,6 +78,12 @@ class Engine(Protocol):
     @property
     def chunk_frames(self) -> int:
         """New frames in one call: what it is best at, and the most that it makes."""
+        ...
+
+    @property
+    def call_frames(self) -> tuple[int, ...]:
+        """Numbers of frames worth a compiled program, ascending: short ones for quick answers; the last is
+        chunk_frames."""
         ...
 
     @property

@@ -21,6 +21,7 @@ from darius.audio.loudness import match
 from darius.audio.resample import resample
 from darius.audio.waveform import Samples, Waveform
 from darius.context import loop_codes, stretch_of
+from darius.engine import refuse_unsupported
 from darius.errors import BadAudio, InvalidOption
 from darius.jam import levels
 from darius.style.mix import style_vector
@@ -180,12 +181,28 @@ class Piece:
 
         Args:
           style: see `style_codes`.
+
+        Raises:
+          InvalidOption: notes or drums for a model that takes none.
         """
+        refuse_unsupported(
+            model,
+            notes=options.notes,
+            drums=options.drums,
+            notes_guidance=options.notes_guidance,
+            drums_guidance=options.drums_guidance,
+        )
         context = model.nothing()
         if plan.loop is not None:
             context = loop_codes(model, plan.loop, stretch=plan.stretch, end=Fraction(0))
         knobs = session.Knobs(
-            style=style, guidance=options.guidance, temperature=options.temperature, top_k=options.top_k
+            style=style,
+            guidance=options.guidance,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            drums=options.drums,
+            notes_guidance=options.notes_guidance,
+            drums_guidance=options.drums_guidance,
         )
         streams = session.gather([session.start(model, context, seed, knobs) for seed in seeds])
         return cls(model, plan, options, streams, knobs)
@@ -197,7 +214,15 @@ class Piece:
 
     def call(self) -> tuple[session.Streams, session.Knobs]:
         """What the device is to advance next, by a whole chunk."""
-        return self._streams, self.knobs
+        score = self.options.notes
+        if score is None:
+            return self._streams, self.knobs
+        plan, frames = self.plan, self.model.chunk_frames
+        per_beat = self.model.frame_rate * plan.stretch * 60 / plan.bpm
+        intro = self.options.intro_bars_to_drop * self.options.beats_per_bar * per_beat
+        return self._streams, dataclasses.replace(
+            self.knobs, notes=score.roll(self.made * frames - intro, frames, per_beat)
+        )
 
     def feed(self, made: Advance) -> None:
         """Takes in what the device made of the last `call`; of one stream, the axis of rows may be left out."""

@@ -33,7 +33,7 @@ class Knobs:
         -1 the model's choice, 0 silent, 1 sounding, 2 struck, 3 sounding, struck or not. Shorter: the last frame's
         notes go on. None: all pitches are the model's choice.
       drums: whether drums are to play; None for the model's choice.
-      notes_guidance, drums_guidance: how strictly those two are followed, -1 to 7.
+      notes_guidance, drums_guidance: how strictly those two are followed, -1 to 7; None for the engine's own.
     """
 
     style: NDArray[np.int32] | None = None
@@ -42,8 +42,8 @@ class Knobs:
     top_k: int = 40
     notes: NDArray[np.int8] | None = None
     drums: bool | None = None
-    notes_guidance: float = 1.0
-    drums_guidance: float = 1.0
+    notes_guidance: float | None = None
+    drums_guidance: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,11 @@ class ChunkPlayer:
         return self.layout.chunk_frames - self.prefix_frames
 
     @property
+    def call_frames(self) -> tuple[int, ...]:
+        whole = self.chunk_frames
+        return tuple(sorted({-(-whole // 5) + 2, -(-whole // 2), whole}))
+
+    @property
     def context_frames(self) -> int:
         """Frames that the encoder hears."""
         return self.layout.context_frames

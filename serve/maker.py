@@ -31,8 +31,7 @@ def call_lengths(engine: Engine) -> tuple[int, ...]:
 
     Few, since each is another program to compile, and streams share a call only if it is as long.
     """
-    whole = engine.chunk_frames
-    return tuple(sorted({-(-whole // 5) + 2, -(-whole // 2), whole}))
+    return engine.call_frames
 
 
 def rehearse(model: Model) -> None:

@@ -2,6 +2,6 @@
 
 from darius.jam.delivery import Delivery
 from darius.jam.jam import Jam
-from darius.jam.settings import Chunk, Dials, JamSettings
+from darius.jam.settings import Chunk, Dials, JamSettings, KeyStroke
 
-__all__ = ["Chunk", "Delivery", "Dials", "Jam", "JamSettings"]
+__all__ = ["Chunk", "Delivery", "Dials", "Jam", "JamSettings", "KeyStroke"]

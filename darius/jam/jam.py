@@ -7,20 +7,23 @@ chunk. What needs the device by itself (`start`, `settle`) is marked; the rest i
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darius import session
 from darius.audio.waveform import Samples, Waveform
 from darius.context import loop_codes, played_sound, stretch_of, whole_bars
+from darius.engine import refuse_unsupported
 from darius.errors import InvalidOption
 from darius.jam import levels
 from darius.jam.glide import Glide
 from darius.jam.resampling import StreamResampler
-from darius.jam.settings import Chunk, Dials, JamSettings
+from darius.jam.settings import Chunk, Dials, JamSettings, KeyStroke
+from darius.notes import Key, Keyboard
 from darius.style.interface import Embedding
 from darius.style.mix import StyleRequest, style_vector
 from darius.tokens import Codes
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 
 
 class Jam:
-    """A running jam. Made by `Jam.start`; one driver at a time calls it, but `update`, `reseed` and `splice` may come
-    from any thread at any time.
+    """A running jam. Made by `Jam.start`; one driver at a time calls it, but `update`, `play_keys`, `reseed` and
+    `splice` may come from any thread at any time.
 
     Attributes:
       model: what plays it.
@@ -67,6 +70,7 @@ class Jam:
         self._streams, self._played = streams, streams.context[0]
         self._style, self._request, self._assets = style, request, assets
         self._reference, self._loop_embedding, self.stretch = reference, loop_embedding, stretch
+        self._keyboard, self._keys = Keyboard(), collections.deque[Key]()
         self._pending: collections.deque[Callable[[], None]] = collections.deque()
         codec = model.codec
         self._resampler = StreamResampler(
@@ -100,9 +104,10 @@ class Jam:
 
         Raises:
           BadAudio: nothing is in the loop.
-          InvalidOption: a weight is out of range.
+          InvalidOption: a weight is out of range, or the model does not know a dial.
         """
         request, dials = style or StyleRequest(), dials or Dials()
+        dials.check(model)
         assets = assets or model.assets
         reference, stretch, embedding = None, Fraction(1), None
         if loop is None:
@@ -115,10 +120,11 @@ class Jam:
             embedding = model.style.embed_audio(bars)
             reference = bars.cut(0, round(Fraction(len(bars), count)))
         target = style_vector(request, model.style, loop=embedding, assets=assets)
+        codes = None if target is None else model.style.tokenize(target)
         return cls(
             model,
             settings,
-            streams=session.start(model, context, seed, _knobs(model, target, dials)),
+            streams=session.start(model, context, seed, dials.knobs(codes)),
             style=Glide(source=target, target=target),
             request=request,
             reference=reference,
@@ -147,13 +153,17 @@ class Jam:
     def call(self) -> tuple[session.Streams, session.Knobs]:
         """What the device is to advance next."""
         # Where the coming chunk ends: a new style is heard from the first chunk on.
-        return self._streams, self._knobs(self._style.at(self.frames_made + self.model.chunk_frames))
+        style = self._codes_of(self._style.at(self.frames_made + self.model.chunk_frames))
+        while self._keys:
+            self._keyboard = self._keyboard.play([self._keys.popleft()])
+        return self._streams, self.dials.knobs(style, self._keyboard.roll(self.model.chunk_frames))
 
     def feed(self, made: Advance) -> None:
         """Takes in what the device made of the last `call`."""
         self._streams = made.streams
         self._played = np.concatenate([self._played, made.codes])[-self.model.memory_frames :]
         self.frames_made += len(made.codes)
+        self._keyboard = self._keyboard.after(len(made.codes))
         self._made.append(made.samples)
 
     def cut(self) -> Chunk | None:
@@ -197,8 +207,12 @@ class Jam:
           current_mix: the style's loop weight is for what is heard now, instead of the loop.
           ramp_seconds: of music; the settings' if None.
           assets: mean and centroids instead of those in use.
+
+        Raises:
+          InvalidOption: the model does not know a dial.
         """
         if dials is not None:
+            dials.check(self.model)
             self.dials = dials
         if style is not None:
             ramp = self.settings.style_ramp_seconds if ramp_seconds is None else ramp_seconds
@@ -213,6 +227,19 @@ class Jam:
         if self.settings.bpm is not None:
             raise InvalidOption("The chunks of a jam with a tempo are whole bars.", "Start another with other bars.")
         self.settings = self.settings.recut(self.chunks_cut, chunk_seconds)
+
+    def play_keys(self, keys: Sequence[KeyStroke]) -> None:
+        """Keys that go down or up: from the next call on, or so much of the music later. While none is down, the model
+        chooses its notes itself.
+
+        Raises:
+          InvalidOption: a key is out of range, or the model takes no notes.
+        """
+        refuse_unsupported(self.model, notes=keys)
+        second = self.model.frame_rate * self.stretch
+        for key in keys:
+            key.check()
+            self._keys.append(Key(self.frames_made + round(Fraction(key.after) * second), key.pitch, key.down))
 
     def reseed(self, loop: Waveform | None = None) -> None:
         """Lets the music go on from another loop, bar on bar, as if that had been played; waits for `settle`.
@@ -270,8 +297,8 @@ class Jam:
 
     # Within.
 
-    def _knobs(self, style: Embedding | None) -> session.Knobs:
-        return _knobs(self.model, style, self.dials)
+    def _codes_of(self, style: Embedding | None) -> NDArray[np.int32] | None:
+        return None if style is None else self.model.style.tokenize(style)
 
     def _resample(self) -> None:
         made, self._made = self._made, []
@@ -325,13 +352,6 @@ class Jam:
 
     def _hear(self, context: Codes) -> None:
         """The next call goes on from this context; what sounds already goes on sounding."""
-        self._streams = self.model.hear(self._streams, context, self._knobs(self._style.at(self.frames_made)))
-
-
-def _knobs(model: Model, style: Embedding | None, dials: Dials) -> session.Knobs:
-    return session.Knobs(
-        style=None if style is None else model.style.tokenize(style),
-        guidance=dials.guidance,
-        temperature=dials.temperature,
-        top_k=dials.top_k,
-    )
+        self._streams = self.model.hear(
+            self._streams, context, self.dials.knobs(self._codes_of(self._style.at(self.frames_made)))
+        )

@@ -5,12 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from darius.audio.bars import Bpm, bar_seconds, exact_bpm
 from darius.audio.loudness import Mode, check_mode
 from darius.audio.waveform import Samples
+from darius.engine import refuse_unsupported
 from darius.errors import InvalidOption
+from darius.notes import PITCHES
+from darius.session import Knobs
+
+if TYPE_CHECKING:
+    from darius.engine import Engine
+    from darius.notes import Roll
 
 RATES = (8000, 192000)
 MOST_CHUNK_SECONDS = 240
@@ -18,11 +28,53 @@ MOST_CHUNK_SECONDS = 240
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dials:
-    """What a musician may turn while a jam plays; it acts from the next call. See `darius.session.Knobs`."""
+    """What a musician may turn while a jam plays; it acts from the next call. See `darius.session.Knobs`.
+
+    The last three are for models that support them; None leaves them as the model has them.
+    """
 
     guidance: float = 1.1
     temperature: float = 1.1
     top_k: int = 40
+    drums: bool | None = None
+    notes_guidance: float | None = None
+    drums_guidance: float | None = None
+
+    def check(self, engine: Engine) -> None:
+        """Raises InvalidOption if the engine cannot be told one of them."""
+        given = {name: getattr(self, name) for name in ("drums", "notes_guidance", "drums_guidance")}
+        refuse_unsupported(engine, **given)
+
+    def knobs(self, style: NDArray[np.int32] | None, notes: Roll | None = None) -> Knobs:
+        """The dials as an engine takes them, with a style's codes and the coming frames' notes."""
+        return Knobs(
+            style=style,
+            guidance=self.guidance,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            notes=notes,
+            drums=self.drums,
+            notes_guidance=self.notes_guidance,
+            drums_guidance=self.drums_guidance,
+        )
+
+
+class KeyStroke(NamedTuple):
+    """A key that goes down or up.
+
+    Attributes:
+      pitch: MIDI note, 0 to 127.
+      after: seconds of music from the next call on; 0 for as soon as possible.
+    """
+
+    pitch: int
+    down: bool
+    after: float = 0.0
+
+    def check(self) -> None:
+        """Raises InvalidOption for what is out of range."""
+        _within("pitch", self.pitch, 0, PITCHES - 1)
+        _within("after", self.after, 0, 60)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
