@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from serving import Server, running_server
 
@@ -41,9 +42,20 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server with `tiny`, warmed, with places for three jams. Leave none behind."""
-    output = tmp_path_factory.mktemp("browser") / "log.txt"
-    with running_server(output=output, env={"DARIUS_MAX_SESSIONS": "3"}) as running:
+    """A running server with `tiny`, warmed, with room for one jam; leave none behind.
+
+    It may load what lies in its folder: three (damaged) checkpoints in mine/, a finetune's assets in assets/.
+    """
+    root: Path = tmp_path_factory.mktemp("models")
+    for folder in ("mine", "assets"):
+        (root / folder).mkdir()
+    for step in (100, 300, 200):
+        (root / "mine" / f"checkpoint_{step}.tgz").write_bytes(b"cut off")
+    rng = np.random.default_rng(0)
+    np.save(root / "assets" / "mean_style_embed.npy", rng.normal(size=768).astype(np.float32))
+    np.save(root / "assets" / "cluster_centroids.npy", rng.normal(size=(3, 768)).astype(np.float32))
+    env = {"DARIUS_MAX_SESSIONS": "1", "DARIUS_MODEL_ROOT": str(root)}
+    with running_server(output=root / "log.txt", env=env) as running:
         yield running
 
 

@@ -1,49 +1,24 @@
-"""The tester chooses models and steers finetunes, on a server with a key of its own and a folder of models."""
+"""The tester chooses models, steers finetunes, and gives a guarded server its key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from serving import Server, running_server
 
 from .wire import messages, wait_until
 
-KEY = {"X-API-Key": "secret"}
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the key "secret", three checkpoints in mine/ and a finetune's assets in assets/."""
-    root: Path = tmp_path_factory.mktemp("models")
-    for folder in ("mine", "assets"):
-        (root / folder).mkdir()
-    for step in (100, 300, 200):
-        (root / "mine" / f"checkpoint_{step}.tgz").write_bytes(b"cut off")
-    rng = np.random.default_rng(0)
-    np.save(root / "assets" / "mean_style_embed.npy", rng.normal(size=768).astype(np.float32))
-    np.save(root / "assets" / "cluster_centroids.npy", rng.normal(size=(3, 768)).astype(np.float32))
-    env = {"DARIUS_API_KEY": "secret", "DARIUS_MODEL_ROOT": str(root)}
-    with running_server(output=root / "log.txt", env=env) as running:
-        yield running
-
 
 @pytest.fixture
-def page(visit: Callable[..., Any], guarded: Server) -> Iterator[Any]:
-    """The tester with its model card open and the key given."""
-    page = visit(f"{guarded.url}/tester")
-    alert = page.get_by_role("alert")
-    alert.wait_for()
-    assert "asks for a key" in alert.inner_text()
-    assert page.get_by_role("button", name="Start").is_disabled()
-    page.get_by_label("Server's key").fill("secret")
-    page.get_by_label("Server's key").blur()
+def page(visit: Callable[..., Any]) -> Any:
+    """The tester with its model card open."""
+    page = visit()
+    page.locator("#model-details summary").click()
     page.get_by_text("tiny, ready").wait_for()
-    wait_until(page, lambda: alert.count() == 0)
-    yield page
+    return page
 
 
 def test_checkpoints_are_listed_newest_first(page: Any) -> None:
@@ -73,11 +48,11 @@ def test_assets_bring_sliders_that_steer(page: Any) -> None:
     page.get_by_role("button", name="Stop").click()
 
 
-def test_another_model_is_loaded_and_said_and_one_that_cannot_be_leaves_the_old_one(page: Any, guarded: Server) -> None:
+def test_another_model_is_loaded_and_said_and_one_that_cannot_be_leaves_the_old_one(page: Any, server: Server) -> None:
     page.get_by_label("Finetune's repository").fill("mine")  # its checkpoints are damaged
     page.get_by_role("button", name="Load and warm up").click()
     page.get_by_role("alert").wait_for()
-    assert guarded.get("/model/config", headers=KEY).json()["loaded"]
+    assert server.get("/model/config").json()["loaded"]
     page.get_by_role("button", name="Close").click()
     page.get_by_label("Finetune's repository").fill("")
     page.get_by_role("button", name="Load and warm up").click()
@@ -86,8 +61,18 @@ def test_another_model_is_loaded_and_said_and_one_that_cannot_be_leaves_the_old_
     wait_until(page, lambda: page.locator("#server-line").inner_text() == "tiny, ready")
 
 
-def test_a_server_that_goes_away_is_missed(page: Any, guarded: Server) -> None:
-    assert guarded.stop() == 0
-    page.get_by_role("alert").wait_for()
-    assert "cannot be reached" in page.get_by_role("alert").inner_text()
+def test_a_guarded_server_gets_its_key_and_one_that_goes_away_is_missed(
+    visit: Callable[..., Any], tmp_path: Path
+) -> None:
+    with running_server(output=tmp_path / "log.txt", env={"DARIUS_API_KEY": "secret"}, ready=None) as guarded:
+        page = visit(f"{guarded.url}/tester")
+        alert = page.get_by_role("alert")
+        alert.wait_for()
+        assert "asks for a key" in alert.inner_text()
+        assert page.get_by_role("button", name="Start").is_disabled()
+        page.get_by_label("Server's key").fill("secret")
+        page.get_by_label("Server's key").blur()
+        wait_until(page, lambda: alert.count() == 0)
+    alert.wait_for()
+    assert "cannot be reached" in alert.inner_text()
     assert page.get_by_role("button", name="Start").is_disabled()
