@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +69,8 @@ def read_midi(path: str | Path, *, beats_per_bar: int = 4) -> Score:
     try:
         file = mido.MidiFile(str(path))
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise BadAudio(
-            f"{path} cannot be read as a MIDI file ({error}).", "Export it as a standard MIDI file."
-        ) from None
+        message = f"{path} cannot be read as a MIDI file ({error})."
+        raise BadAudio(message, "Export it as a standard MIDI file.") from None
     if file.ticks_per_beat <= 0:
         raise BadAudio(f"{path} counts in frames of film, not in beats.", "Export it with ticks per quarter note.")
     notes = tuple(note for track in file.tracks for note in _of_track(track, file.ticks_per_beat))
@@ -81,7 +80,7 @@ def read_midi(path: str | Path, *, beats_per_bar: int = 4) -> Score:
     return Score(notes=notes, beats=Fraction(bars * beats_per_bar))
 
 
-def _mido() -> object:
+def _mido() -> Any:
     try:
         import mido
     except ImportError:
@@ -91,8 +90,10 @@ def _mido() -> object:
     return mido
 
 
-def _of_track(track: Iterable[object], ticks_per_beat: int) -> list[Note]:
-    notes, begun, ticks = [], {}, 0
+def _of_track(track: Iterable[Any], ticks_per_beat: int) -> list[Note]:
+    notes: list[Note] = []
+    begun: dict[tuple[int, int], int] = {}
+    ticks = 0
     for message in track:
         ticks += message.time
         if message.type not in ("note_on", "note_off") or message.channel == DRUM_CHANNEL:

@@ -21,6 +21,7 @@ MODEL_RATE = 48_000
 OVERLAP_SECONDS = Fraction(1, 25)
 """What a chunk of a stream without bars repeats at its front, for clients that overlap and add."""
 FRAME_RATE = 25
+DRUMS = {"on": True, "off": False, "auto": None}
 STREAM_STYLE = "warmup"
 """Words of a stream without bars for which nothing is said."""
 
@@ -67,6 +68,15 @@ class Steering(Fields):
     guidance_weight: Annotated[float | None, Field(ge=0, le=100, description="How strictly style is followed.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=100, description="0 always takes the likeliest.")] = None
     topk: Annotated[Whole | None, Field(ge=0, le=65536, description="Codes to choose among; 0 for all.")] = None
+    drums: Annotated[
+        Literal["on", "off", "auto"] | None, Field(description="Whether drums play; for models that support it.")
+    ] = None
+    notes_guidance: Annotated[
+        float | None, Field(ge=-1, le=7, description="How strictly notes are followed; for models that support it.")
+    ] = None
+    drums_guidance: Annotated[
+        float | None, Field(ge=-1, le=7, description="How strictly drums are followed; for models that support it.")
+    ] = None
 
     def dials(self, base: Dials) -> Dials:
         """The dials, changed by what is given."""
@@ -74,8 +84,13 @@ class Steering(Fields):
             "guidance": self.guidance_weight,
             "temperature": self.temperature,
             "top_k": self.topk,
+            "notes_guidance": self.notes_guidance,
+            "drums_guidance": self.drums_guidance,
         }
-        return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.drums is not None:
+            given["drums"] = DRUMS[self.drums]
+        return dataclasses.replace(base, **given)
 
     def style(self, base: StyleRequest) -> StyleRequest:
         """The style, changed by what is given.

@@ -14,12 +14,12 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from darius.errors import Busy, DariusError
-from darius.jam import Delivery, Dials, Jam
+from darius.jam import Delivery, Dials, Jam, KeyStroke
 from serve import request_id
 from serve.endings import SHUTDOWN, Ending
 from serve.errors import Refused, sentence
@@ -138,8 +138,13 @@ class Live:
         return self._dials or self.jam.dials
 
     def turn(self, dials: Dials) -> None:
-        """New dials, from the next chunk on."""
+        """New dials, from the next chunk on. Raises InvalidOption if the model does not know one of them."""
+        dials.check(self.jam.model)
         self._dials = dials
+
+    def play_keys(self, keys: Sequence[KeyStroke]) -> None:
+        """Keys that go down or up, from the next call on. Raises InvalidOption if the model takes no notes."""
+        self.jam.play_keys(keys)
 
     def restyle(self, style: StyleRequest, *, current_mix: bool, ramp: float | None, assets: Assets | None) -> None:
         """Another style, which glides in from the next chunk on; the last one before it counts."""

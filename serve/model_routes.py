@@ -105,6 +105,7 @@ class Status(BaseModel):
     using_checkpoint_dir: bool
     codec_frame_rate: float
     decoder_rvq_depth: int
+    supports: list[str]
     context_seconds: float
     chunk_seconds: float
     model_chunk_seconds: float

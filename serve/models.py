@@ -116,6 +116,7 @@ class Models:
             "using_checkpoint_dir": choice.place is not None,
             "codec_frame_rate": float(model.frame_rate),
             "decoder_rvq_depth": model.levels,
+            "supports": sorted(model.supports),
             "context_seconds": model.context_frames / model.frame_rate,
             "chunk_seconds": 2.0,
             "model_chunk_seconds": model.chunk_frames / model.frame_rate,

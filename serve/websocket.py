@@ -25,7 +25,7 @@ from quart.datastructures import FileStorage
 
 from darius.audio.waveform import Waveform
 from darius.errors import DariusError
-from darius.jam import Dials
+from darius.jam import Dials, KeyStroke
 from serve import request_id, uploads, ws_protocol
 from serve.backend import Backend, backend
 from serve.endings import DISCONNECTED, STOPPED, Ending
@@ -135,6 +135,9 @@ class Socket:
             case SocketUpdate():
                 self._update(message)
                 await self._tell("status", updated=True)
+            case ws_protocol.Notes():
+                self._playing.play_keys([KeyStroke(key.pitch, key.velocity > 0, key.after) for key in message.keys])
+                await self._tell("status", notes=len(message.keys))
             case ws_protocol.Consume():
                 self._playing.consume(message.chunk_index)
                 await self._tell("status", consumed=message.chunk_index)

@@ -67,6 +67,20 @@ class Splice(Fields):
     anchor_bars: Annotated[float, Field(gt=0, le=64)] = 2.0
 
 
+class KeyMessage(Fields):
+    """A key that goes down, or up: velocity 0. The model hears whether and when, not how hard."""
+
+    pitch: Annotated[Whole, Field(ge=0, le=127)]
+    velocity: Annotated[Whole, Field(ge=0, le=127)] = 127
+    after: Annotated[float, Field(ge=0, le=60)] = 0.0
+
+
+class Notes(Fields):
+    """Keys, for models that take notes."""
+
+    keys: Annotated[list[KeyMessage], Field(min_length=1, max_length=256)]
+
+
 class Stop(Fields):
     """Ends the jam and the conversation."""
 
@@ -75,11 +89,12 @@ class Ping(Fields):
     """Is answered with pong."""
 
 
-Message = Start | SocketUpdate | Consume | Reseed | Splice | Stop | Ping
+Message = Start | SocketUpdate | Notes | Consume | Reseed | Splice | Stop | Ping
 
 KINDS: dict[str, type[Message]] = {
     "start": Start,
     "update": SocketUpdate,
+    "notes": Notes,
     "consume": Consume,
     "reseed": Reseed,
     "reseed_splice": Splice,
@@ -89,8 +104,8 @@ KINDS: dict[str, type[Message]] = {
 ALLOWED: dict[State, tuple[str, ...]] = {
     State.IDLE: ("start", "stop", "ping"),
     State.STARTING: ("stop", "ping"),
-    State.STREAM: ("update", "reseed", "stop", "ping"),
-    State.BARS: ("update", "consume", "reseed", "reseed_splice", "stop", "ping"),
+    State.STREAM: ("update", "notes", "reseed", "stop", "ping"),
+    State.BARS: ("update", "notes", "consume", "reseed", "reseed_splice", "stop", "ping"),
     State.CLOSED: (),
 }
 WHY_NOT = {

@@ -44,10 +44,24 @@ def generate(
     guidance: Annotated[float, typer.Option(help="How strictly the style is followed; 0 is freest and fastest.")] = 5.0,
     temperature: Annotated[float, typer.Option(help="How adventurous: 0 always takes the likeliest code.")] = 1.1,
     topk: Annotated[int, typer.Option(help="Codes to choose among at each step; 0 for all.")] = 40,
+    notes: Annotated[
+        Path | None, typer.Option(help="A MIDI file to play from the first downbeat on; mrt2-small and mrt2-base only.")
+    ] = None,
+    drums: Annotated[str, typer.Option(help="on, off, or auto: as the model likes; mrt2-* only.")] = "auto",
+    guidance_notes: Annotated[
+        float | None, typer.Option(help="How strictly notes are followed, -1 to 7; mrt2-* only.", show_default=False)
+    ] = None,
+    guidance_drums: Annotated[
+        float | None, typer.Option(help="How strictly --drums is followed, -1 to 7; mrt2-* only.", show_default=False)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same music. Drawn if not given.")] = None,
     variations: Annotated[int, typer.Option(help="How many different continuations to play at once.")] = 1,
     model: Annotated[
-        str, typer.Option(help="tiny, base, large, a folder, an archive, or hf:user/repo. See: darius models list")
+        str,
+        typer.Option(
+            help="tiny, base, large, mrt2-small, mrt2-base, a folder, an archive, or hf:user/repo. "
+            "See: darius models list"
+        ),
     ] = "tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, or gpu:1.")] = "auto",
     loudness: Annotated[
@@ -79,6 +93,7 @@ def generate(
     from darius.audio.tempo import find_tempo
     from darius.continuation import ContinuationOptions, continue_loop
     from darius.model import load
+    from darius.notes import read_midi
     from darius.style.mix import StyleRequest, parse
 
     options = ContinuationOptions(
@@ -102,6 +117,10 @@ def generate(
         sample_rate=sample_rate,
         include_loop=include_loop,
         timing=timing,  # type: ignore[arg-type]
+        notes=None if notes is None else read_midi(notes, beats_per_bar=beats_per_bar),
+        drums=_drums(drums),
+        notes_guidance=guidance_notes,
+        drums_guidance=guidance_drums,
     )
     options.check()
     subtype = _subtype(bits)
@@ -130,6 +149,12 @@ def generate(
 
         for path in paths:
             play_file(path)
+
+
+def _drums(word: str) -> bool | None:
+    if word not in ("on", "off", "auto"):
+        raise InvalidOption(f"--drums cannot be '{word}'.", "Choose on, off or auto.")
+    return None if word == "auto" else word == "on"
 
 
 def _subtype(bits: str) -> str | None:
