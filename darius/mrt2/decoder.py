@@ -51,7 +51,7 @@ class FrameDecoder:
         self._rows = (1 if cpu else 16) if least_rows is None else least_rows
         network = Network(architecture, unroll=unroll_levels)
         weights.check(network, flat)
-        self.params = weights.pack(network, flat, device=self.device)
+        self.packed = weights.pack(network, flat, device=self.device)
         self._begin = jax.jit(network.begin)
         self._play = jax.jit(network.play, static_argnames="listed")
         self._hear = jax.jit(network.hear)
@@ -69,7 +69,7 @@ class FrameDecoder:
 
     def begin_with(self, keys: jax.Array) -> State:
         """Streams that have heard nothing, one for each key, uint32 [B, 2]."""
-        state: State = self._begin(self.params, jax.device_put(keys, self.device))
+        state: State = self._begin(self.packed, jax.device_put(keys, self.device))
         return state
 
     def play(
@@ -97,13 +97,13 @@ class FrameDecoder:
             if batch < self._rows:
                 inputs = self._pad(inputs, rows=self._rows)
             state, conditioning, draws, forced = inputs
-            played: tuple[jax.Array, State] = self._play(self.params, state, conditioning, draws, forced, listed=listed)
+            played: tuple[jax.Array, State] = self._play(self.packed, state, conditioning, draws, forced, listed=listed)
             return self._first(played, rows=batch) if batch < self._rows else played
 
     def hear(self, state: State, codes: ArrayLike, conditioning: ArrayLike) -> State:
         """The state after known frames, int32 [B, frames, levels]; frames of -1 at the front are skipped."""
         with memory_errors("listening"):
-            heard: State = self._hear(self.params, state, codes, conditioning)
+            heard: State = self._hear(self.packed, state, codes, conditioning)
         return heard
 
 

@@ -12,7 +12,7 @@ from serve.errors import Refused
 from serve.jam_fields import SocketUpdate
 from serve.ws_protocol import ALLOWED, KINDS, MOVES, Conversation, Event, Splice, Start, State, read
 
-FIELDS = {"consume": {"chunk_index": 1}}
+FIELDS = {"consume": {"chunk_index": 1}, "notes": {"keys": [{"pitch": 60}]}}
 """What a message needs to be complete."""
 
 
