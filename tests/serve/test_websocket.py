@@ -31,12 +31,17 @@ class Client:
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
+        self.kept: list[dict[str, Any]] = []
 
     def send(self, kind: str, **fields: Any) -> None:
         self.connection.send(json.dumps({"type": kind, **fields}))
 
-    def receive(self, kind: str, *, seconds: float = 120.0) -> dict[str, Any]:
-        """The next message of a kind; others that need no answer may come before it."""
+    def receive(self, kind: str, *, seconds: float = 60.0) -> dict[str, Any]:
+        """The next message of a kind that was not received yet; others are kept for later."""
+        found = next((message for message in self.kept if message["type"] == kind), None)
+        if found is not None:
+            self.kept.remove(found)
+            return found
         while True:
             frame = self.connection.recv(timeout=seconds)
             if isinstance(frame, bytes):
@@ -45,6 +50,7 @@ class Client:
             if message["type"] == kind:
                 return message
             assert message["type"] in ("started", "chunk", "chunk_meta", "status"), message
+            self.kept.append(message)
 
     def closed(self) -> int:
         """Reads until the server closes; its code."""
@@ -56,8 +62,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def talk(server: Server) -> Iterator[Client]:
-    with connect(server.ws_url, max_size=MESSAGE_LIMIT) as connection:
+def talk(server: Server, *, patience: float = 10.0) -> Iterator[Client]:
+    """A conversation; its end waits for the server's so long, then the socket is torn away."""
+    with connect(server.ws_url, max_size=MESSAGE_LIMIT, close_timeout=patience) as connection:
         yield Client(connection)
 
 
@@ -277,7 +284,7 @@ def storm(server: Server, frames: int, seed: int) -> None:
     """Random frames in random order over many sockets, torn away at random moments."""
     rng, sent = random.Random(seed), 0
     while sent < frames:
-        with contextlib.suppress(ConnectionClosed), talk(server) as client:
+        with contextlib.suppress(ConnectionClosed), talk(server, patience=0.2) as client:
             for _ in range(rng.randrange(1, 200)):
                 client.connection.send(junk(rng))
                 sent += 1
