@@ -13,11 +13,15 @@ import darius
 from darius import session
 from darius.audio import files
 from darius.audio.waveform import Waveform
-from darius.batching import Conductor
-from darius.errors import BadAudio, BadCheckpoint
+from darius.batching import Advance, Conductor
+from darius.continuation import ContinuationOptions
+from darius.engine import Model
+from darius.errors import BadAudio, BadCheckpoint, InvalidOption
 from darius.hub import mrt2 as release
-from darius.jam import Jam, JamSettings
+from darius.jam import Jam, JamSettings, KeyStroke
 from darius.mrt2 import style
+from darius.notes import Note, Score
+from darius.piece import Piece, plan
 from darius.session import Knobs
 from darius.style.interface import StyleModel
 from mrt2.small_mrt2 import CODEC, small_engine, small_model, write_release
@@ -135,3 +139,36 @@ def test_a_jam_is_cut_on_exact_bar_lines_and_takes_another_loop_while_it_plays()
     for chunk in chunks:
         length = settings.chunk_start(chunk.index + 1) - settings.chunk_start(chunk.index)
         assert len(chunk.samples) == length and np.abs(chunk.samples).max() > 0.001
+
+
+def test_keys_played_in_a_jam_are_told_to_the_model_at_their_frame() -> None:
+    model = small_model()
+    jam = Jam.start(model, JamSettings(bpm=None, rate=8000, loudness="none"), seed=3)
+    assert jam.call()[1].notes is None
+    jam.play_keys([KeyStroke(60, True), KeyStroke(64, True, after=3 / 25), KeyStroke(60, False, after=6 / 25)])
+    streams, knobs = jam.call()
+    assert knobs.notes is not None
+    assert knobs.notes[:8, 60].tolist() == [2, 1, 1, 1, 1, 1, 0, 0]
+    assert knobs.notes[:8, 64].tolist() == [0, 0, 0, 2, 1, 1, 1, 1]
+    samples, codes, after = session.advance(model, streams, [knobs])
+    jam.feed(Advance(samples[0], codes[0], after))
+    later = jam.call()[1].notes
+    assert later is not None and later[0, [60, 64]].tolist() == [0, 1]  # the second key is still down
+
+
+def test_a_score_follows_the_music_from_its_first_kept_downbeat() -> None:
+    score = Score(notes=(Note(60, Fraction(0), Fraction(1)),), beats=Fraction(4))
+    options = ContinuationOptions(bars=2, bpm=120, notes=score, intro_bars_to_drop=1)
+    model = small_model()
+    playing = Piece.start(model, plan(model, options), options, style=None, seeds=[1])
+    rolls = []
+    for made in range(8):
+        playing.made = made
+        rolls.append(playing.call()[1].notes)
+    states = np.concatenate(rolls)[:, 60]  # 50 frames of intro, then 12.5 frames a beat
+    assert (states[:50] == -1).all() and states[50] == 2 and (states[51:62] == 1).all() and states[63] == 0
+
+
+def test_v1_is_told_apart_by_what_it_supports(tiny: Model) -> None:
+    with pytest.raises(InvalidOption, match="cannot be told drums"):
+        tiny.continue_loop(LOOPS / "loop_mika.flac", bars=1, drums=True)
