@@ -166,6 +166,14 @@ class Encoding(threading.Thread):
                 if self.over.is_set():
                     return
 
+    def end(self) -> None:
+        """Ends the thread, whatever it waits for."""
+        self.over.set()
+        while self.is_alive():
+            while not self.ready.empty():
+                self.ready.get()
+            self.join(0.2)
+
     def _shard(self, sidecar: Path) -> None:
         sound, records, styles = supply.read(sidecar)
         codes = np.asarray(self.encode(jnp.asarray(np.asarray(sound))))
@@ -255,7 +263,7 @@ def train_lm(
         first_step=begun,
     )
     save(state.average, count)
-    encoding.over.set()
+    encoding.end()
     print(f"step {count}, {int(pool.filled)} clips", flush=True)
 
 

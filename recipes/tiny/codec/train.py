@@ -39,6 +39,7 @@ class Settings:
     fit_batches: int = 16
     refill_every: int = 20
     log_every: int = 100
+    hopeless_mel: float = 10.0
     seed: int = 0
 
 
@@ -120,11 +121,19 @@ class _Run:
                 pool = self.refill(pool)
                 jax.block_until_ready(parts)
             if self.count % self.settings.log_every == 0:
+                if self.lost(float(parts["mel_2048"])):
+                    print(f"step {self.count}: the codec does not learn, its time goes to others", flush=True)
+                    break
                 self.report(name, (self.count - first) / (time.monotonic() - began), rate, parts)
             if name == "joint" and time.monotonic() - self.saved > 60:
                 save(self.out / "joint.npz", state.params)
                 self.saved = time.monotonic()
         return state, pool
+
+    def lost(self, mel: float) -> bool:
+        """Whether a third of the time is gone and the sound is still not there."""
+        gone = (time.monotonic() - self.began) / (self.until - self.began)
+        return gone > 1 / 3 and not mel < self.settings.hopeless_mel
 
     def rate(self, *, falls: bool, first: int) -> float:
         """Warm-up over 200 steps, then a cosine over the time that is gone, down to a fiftieth."""
