@@ -71,7 +71,7 @@ class Log:
         with atomic(path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(events), purge_step=step + 1 if kept else None)
+        self._board = SummaryWriter(str(events), purge_step=step + 1 if kept else None, filename_suffix=f".{step}")
 
     def write(self, row: Row) -> None:
         """Appends a row at once, so that whoever watches sees it."""
@@ -100,7 +100,7 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     for name, value in row.items():
         if isinstance(value, list):
             found |= {f"{row['kind']}/{name}/{index:02d}": float(part) for index, part in enumerate(value)}
-        elif name not in ("step", "kind") and isinstance(value, int | float):
+        elif name not in ("step", "kind") and isinstance(value, int | float) and math.isfinite(value):
             found[f"{row['kind']}/{name}"] = float(value)
     return found
 

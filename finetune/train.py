@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darius.errors import BadDataset, InvalidOption, MissingDependency, ModelNotFound, OutputExists
+from darius.errors import BadDataset, InvalidOption, ModelNotFound, OutputExists
 from finetune import manifest, runs
 from finetune.manifest import Manifest
 from finetune.runs import Run, RunFacts
@@ -145,8 +145,11 @@ def _experiment(dataset: Manifest, options: TrainOptions) -> str:
 
 
 def _train(options: TrainOptions, dataset: Manifest, run: Run, placement: Placement, report: Report | None) -> Result:
+    from darius.devices import keep_compiled_programs
+    from darius.hub import cache_root
     from finetune import loop, origin
 
+    keep_compiled_programs(cache_root() / "compiled")
     known = run.read_facts()
     _check_run(options, run, known)
     model = options.model or (known.model if known else "large")
@@ -214,11 +217,4 @@ def _new_facts(options: TrainOptions, dataset: Manifest, model: str, start: Orig
         lora=lora,
         dtype=dtype,
         legal_only=start.legal_only if options.legal_only is None else options.legal_only,
-    )
-
-
-def missing(package: str) -> MissingDependency:
-    """The error for a package of the extra `finetune` that is not there."""
-    return MissingDependency(
-        f"Finetuning is not installed: the package {package} is missing.", "Run `pip install 'darius[finetune]'`."
     )
