@@ -223,7 +223,7 @@ class Trainer:
             adapters = lora.to_flat(trained, moments)
         else:
             params, states = trained, adafactor.to_checkpoint(moments)
-        checkpoint = Checkpoint(step=self._at, params=stacks.unstack(params), param_states=states)
+        checkpoint = Checkpoint(step=self._at, params=stacks.unstack(params), param_states=dict(states))
         self._run.save(checkpoint, adapters=adapters, keep=self._options.keep)
         self._draw()
         self._log.settle()

@@ -58,7 +58,8 @@ def init(shapes: Mapping[str, tuple[int, ...]], rank: int, seed: int) -> Adapter
 
 def merge(kernel: jax.Array, adapter: Adapter) -> jax.Array:
     """One layer's changed kernel, in the kernel's own type."""
-    return kernel + (adapter.down.astype(kernel.dtype) @ adapter.up.astype(kernel.dtype))
+    change: jax.Array = adapter.down.astype(kernel.dtype) @ adapter.up.astype(kernel.dtype)
+    return kernel + change
 
 
 def export(params: Mapping[str, stacks.Array], adapters: Mapping[str, Adapter]) -> dict[str, stacks.Array]:

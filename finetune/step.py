@@ -96,7 +96,7 @@ def make(config: DepthformerConfig, options: StepOptions, placement: Placement, 
     step = jax.jit(
         functools.partial(_step, config, options, _Gather(placement)), donate_argnums=0, out_shardings=(layout, None)
     )
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 def make_evaluation(config: DepthformerConfig, options: StepOptions, placement: Placement) -> Callable[..., Sums]:
@@ -157,7 +157,8 @@ def _gradients(objective: Callable[..., Any], trained: Any, batch: Batch, levels
     """Summed over micro-batches, which run one after another."""
     differentiate = jax.grad(objective, has_aux=True)
     if batch.inputs.shape[0] == 1:
-        return differentiate(trained, batch.inputs[0], batch.targets[0], 0)
+        grads, sums = differentiate(trained, batch.inputs[0], batch.targets[0], 0)
+        return grads, sums
 
     def one(carry: tuple[Any, Sums], item: tuple[jax.Array, ...]) -> tuple[tuple[Any, Sums], None]:
         return jax.tree.map(jnp.add, carry, differentiate(trained, *item)), None
