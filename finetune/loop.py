@@ -140,7 +140,10 @@ class Trainer:
     def _stations(self) -> None:
         """What is due after this step; the checkpoint before the sample, which may find that all is lost."""
         done, ended = self._at - self._facts.first_step, self._at == self._last
-        wanted = lambda every: bool(every) and (ended or done % every == 0)  # noqa: E731
+
+        def wanted(every: int) -> bool:
+            return every > 0 and (ended or done % every == 0)
+
         if wanted(self._options.eval_every):
             self._evaluate_now()
         if ended or wanted(self._options.save_every):

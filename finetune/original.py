@@ -21,7 +21,7 @@ from finetune.train import BATCH_SIZE, Result, TrainOptions
 SIZES = ("base", "large")
 
 
-def train(options: TrainOptions, dataset: Manifest, run: Run) -> Result:
+def train_with_t5x(options: TrainOptions, dataset: Manifest, run: Run) -> Result:
     """Trains `options.steps` more steps with T5X and saves into the run's folder.
 
     Raises:

@@ -123,9 +123,9 @@ def train(options: TrainOptions, report: Report | None = None) -> Result:
     dataset = manifest.load(options.dataset, task=options.task)
     run = runs.of(options.dataset, options.experiment or _experiment(dataset, options))
     if options.trainer == "t5x":
-        from finetune import original
+        from finetune.original import train_with_t5x
 
-        return original.train(options, dataset, run)
+        return train_with_t5x(options, dataset, run)
     import jax
 
     from finetune import sharding
