@@ -228,7 +228,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--loops", type=Path, nargs="*", default=[Path("examples/loops"), Path("tests/loops")])
     parser.add_argument("--clips", type=int, default=12, help="held-out clips for the codec")
-    parser.add_argument("--judged", type=int, default=40, help="clips a genre for the classifier")
+    parser.add_argument("--judged", type=int, default=60, help="clips a genre for the classifier")
     parser.add_argument("--bars", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5, help="of each loop")
     parser.add_argument("--style-seeds", type=int, default=1, help="of each loop and genre")
