@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer import weights
+from darius.depthformer import fused, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
 from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
-from darius.depthformer.steps import frame_step, start
+from darius.depthformer.steps import FrameState, frame_step, start, temporal_step
 from darius.errors import InvalidOption, OutOfMemory
 from darius.tokens import MASK_ID
 
@@ -42,6 +42,7 @@ class DecodePlan:
         compiler; otherwise one program serves them all.
       encoder_rows: rows that the encoder takes at a time; its attention needs the most memory of all.
       count_top_k: find the top k by counting instead of sorting (see `sampling.keep_top_k`).
+      depth_kernel: draw a single stream's frames in one CUDA kernel each (see `fused`), where that is possible.
     """
 
     dtype: DType = "float32"
@@ -51,6 +52,7 @@ class DecodePlan:
     exact_frames: bool = False
     encoder_rows: int = 16
     count_top_k: bool = False
+    depth_kernel: bool = False
 
     @classmethod
     def for_platform(cls, platform: str, *, dtype: DType | None = None) -> DecodePlan:
@@ -89,8 +91,10 @@ class Decoder:
         self.device = device or jax.devices()[0]
         self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
         self.packed: Packed = self._place(params)
+        self.kernel: fused.DepthKernel | None = self._ordered()
+        compiled = {} if self.kernel is None else {rows: fused.code(config, rows, self.device) for rows in (1, 2)}
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
-        self._run = jax.jit(functools.partial(decode, config, self.plan), static_argnames=static)
+        self._run = jax.jit(functools.partial(decode, config, self.plan, compiled), static_argnames=static)
 
     def _place(self, params: Mapping[str, Any]) -> Packed:
         packed = pack(
@@ -101,7 +105,15 @@ class Decoder:
             stacked=not self.plan.unroll_layers,
             stacked_encoder=not self.plan.unroll_encoder,
         )
-        return jax.device_put(packed, self.device)
+        placed: Packed = jax.device_put(packed, self.device)
+        return placed
+
+    def _ordered(self) -> fused.DepthKernel | None:
+        wanted = self.plan.depth_kernel and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
+        if not wanted or not fused.possible(self.config, self.device):
+            return None
+        kernel: fused.DepthKernel = fused.prepare(self.config, self.packed)
+        return kernel
 
     def with_params(self, params: Mapping[str, Any] | None) -> Decoder:
         """The same compiled programs with other parameters of the same model, say of a later training step.
@@ -113,10 +125,11 @@ class Decoder:
         """
         other = copy.copy(self)
         if params is None:
-            del other.packed
+            del other.packed, other.kernel
         else:
             weights.check(self.config, params)
             other.packed = other._place(params)
+            other.kernel = other._ordered()
         return other
 
     def decode_chunk(
@@ -151,7 +164,7 @@ class Decoder:
         listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
         call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
         try:
-            codes: jax.Array = call(self.packed, encoder_tokens, controls, given)
+            codes: jax.Array = call(self.packed, self.kernel, encoder_tokens, controls, given)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -167,7 +180,9 @@ class Decoder:
         rows = jax.ShapeDtypeStruct((batch, layout.encoder_length), np.int32)
         controls = Controls.of(batch)
         listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
-        return self._run.lower(self.packed, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames)
+        return self._run.lower(
+            self.packed, self.kernel, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames
+        )
 
     def _given(self, prefix: ArrayLike | None, batch: int, frames: int) -> jax.Array | None:
         """The prefix as int32 [B, chunk_frames, levels], -1 past its end; None if there is none."""
@@ -199,7 +214,9 @@ class Decoder:
 def decode(
     config: DepthformerConfig,
     plan: DecodePlan,
+    compiled: Mapping[int, tuple[str, int]],
     packed: Packed,
+    kernel: fused.DepthKernel | None,
     encoder_tokens: jax.Array,
     controls: Controls,
     given: jax.Array | None = None,
@@ -211,6 +228,7 @@ def decode(
     """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
 
     Args:
+      compiled: the depth kernel by rows, see `fused.code`; kernel: its matrices.
       given: codes int32 [B, chunk_frames, levels] that are not drawn; -1 where they are.
       guided: any row has a guidance other than 0.
       listed: how the top k are found, see `sampling.keep_top_k`.
@@ -235,12 +253,24 @@ def decode(
         state, codes = carry
         steps = frame * layout.codec_levels + jnp.arange(layout.codec_levels)
         noise = gumbel(jnp.asarray(controls.seed), jnp.asarray(controls.chunk), steps[:, None], layout.codebook_size)
+        if kernel is not None and batch == 1:
+            vector, memory = temporal_step(config, packed, contexts, state, frame)
+            known_here, noise_here = known[0, frame], noise[:, 0]
+            drawn, mean, _ = fused.draw_frame(
+                config, packed, kernel, compiled[len(rows)], vector[:, 0], noise_here, known_here, dials
+            )
+            state = FrameState(memory, mean[:, None])
+            return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn[None, None], frame, axis=1)
         extras = (packed.projection, offsets, noise, known[:, frame].T)
         state, _, _, drawn = frame_step(
             config, packed, contexts, state, frame, pick, None, extras, unroll_levels=plan.unroll_levels
         )
         return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
 
+    dials = jnp.stack(
+        [jnp.asarray(dial)[0].astype(jnp.float32) for dial in (controls.guidance, controls.temperature, controls.top_k)]
+        + [jnp.float32(layout.codec_offset)]
+    )
     empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
     known = jnp.full_like(empty, -1) if given is None else given
     codes: jax.Array

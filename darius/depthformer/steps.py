@@ -90,7 +90,7 @@ def frame_step(
     Returns:
       the state after the frame, pick's state, the ids [R, levels], and what pick wanted kept, [levels, ...].
     """
-    context_vector, memory = _temporal_step(config, packed, contexts, state, frame)
+    context_vector, memory = temporal_step(config, packed, contexts, state, frame)
     rows = context_vector.shape[0]
     empty = jnp.zeros((rows, config.num_heads, config.layout.codec_levels, config.head_dim), packed.embedding.dtype)
     if isinstance(packed.depth, Block):
@@ -121,9 +121,10 @@ def frame_step(
     return FrameState(memory, total / levels), pick_state, ids.T, kept
 
 
-def _temporal_step(
+def temporal_step(
     config: DepthformerConfig, packed: Packed, contexts: Contexts, state: FrameState, frame: jax.Array
 ) -> tuple[jax.Array, tuple[KeyValue, ...] | KeyValue]:
+    """What the temporal stack says of a frame, float32 [R, 1, D], and its caches with the frame in them."""
     bias = jax.lax.dynamic_slice_in_dim(packed.temporal_bias, frame, 1, axis=1)
 
     def run(block: Block, x: jax.Array, own: tuple[Context, KeyValue]) -> tuple[jax.Array, KeyValue]:

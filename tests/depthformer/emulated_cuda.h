@@ -1,0 +1,119 @@
+// Enough of CUDA to run one kernel's logic on a CPU: every thread is a fiber, every wait a yield. Slow and exact.
+#pragma once
+#include <ucontext.h>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#define EMULATED
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define DYNAMIC_SHARED(name) unsigned char* name = fibers::now().shared
+struct uint4 { unsigned x, y, z, w; };
+struct float4 { float x, y, z, w; };
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
+inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
+inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
+
+namespace fibers {
+struct Meeting { int here = 0; unsigned round = 0; };
+struct Warp { Meeting meeting; unsigned words[32][8]; };
+struct Block { Meeting meeting; Warp warps[8]; std::vector<unsigned char> shared; };
+struct Fiber { ucontext_t context; std::vector<char> stack; int block, thread; Block* of; unsigned char* shared; bool over = false; };
+inline std::vector<std::unique_ptr<Fiber>> all;
+inline size_t current;
+inline ucontext_t home;
+inline Fiber& now() { return *all[current]; }
+inline void yield() { swapcontext(&now().context, &home); }
+inline void meet(Meeting& meeting, int many) {
+  const unsigned round = meeting.round;
+  if (++meeting.here == many) { meeting.here = 0; ++meeting.round; return; }
+  while (meeting.round == round) yield();
+}
+inline void (*body)();
+inline void enter() { body(); now().over = true; yield(); }
+inline void run(int blocks, int threads, size_t shared, void (*work)()) {
+  body = work; all.clear();
+  std::vector<Block> made(blocks);
+  for (int b = 0; b < blocks; ++b) {
+    made[b].shared.resize(shared + 16);
+    for (int t = 0; t < threads; ++t) {
+      auto fiber = std::make_unique<Fiber>();
+      fiber->block = b; fiber->thread = t; fiber->of = &made[b];
+      fiber->shared = (unsigned char*)(((uintptr_t)made[b].shared.data() + 15) & ~(uintptr_t)15);
+      fiber->stack.resize(32768);
+      getcontext(&fiber->context);
+      fiber->context.uc_stack.ss_sp = fiber->stack.data();
+      fiber->context.uc_stack.ss_size = fiber->stack.size();
+      fiber->context.uc_link = &home;
+      makecontext(&fiber->context, enter, 0);
+      all.push_back(std::move(fiber));
+    }
+  }
+  for (bool any = true; any;) {
+    any = false;
+    for (current = 0; current < all.size(); ++current)
+      if (!all[current]->over) { any = true; swapcontext(&home, &all[current]->context); }
+  }
+  all.clear();
+}
+inline Warp& warp() { return now().of->warps[now().thread / 32]; }
+// Every lane puts down words, all read them, and nobody goes on before all have.
+template <class Read>
+inline auto exchange(const unsigned* words, int many, Read read) {
+  Warp& mine = warp();
+  memcpy(mine.words[now().thread % 32], words, many * 4);
+  meet(mine.meeting, 32);
+  auto result = read(mine);
+  meet(mine.meeting, 32);
+  return result;
+}
+}  // namespace fibers
+
+struct Index { int x; };
+#define threadIdx (Index{fibers::now().thread})
+#define blockIdx (Index{fibers::now().block})
+#define YIELD fibers::yield()
+inline void __syncthreads() { fibers::meet(fibers::now().of->meeting, 256); }
+inline unsigned __shfl_sync(unsigned, unsigned x, int lane) {
+  return fibers::exchange(&x, 1, [&](fibers::Warp& w) { return w.words[lane][0]; });
+}
+inline float __shfl_sync(unsigned m, float x, int lane) { return __uint_as_float(__shfl_sync(m, __float_as_uint(x), lane)); }
+inline float __shfl_xor_sync(unsigned m, float x, int apart) { return __shfl_sync(m, x, (fibers::now().thread % 32) ^ apart); }
+inline int __shfl_xor_sync(unsigned m, int x, int apart) { return (int)__shfl_sync(m, (unsigned)x, (fibers::now().thread % 32) ^ apart); }
+inline unsigned __reduce_add_sync(unsigned, unsigned x) {
+  return fibers::exchange(&x, 1, [](fibers::Warp& w) { unsigned sum = 0; for (auto& word : w.words) sum += word[0]; return sum; });
+}
+inline uint4 load_weights(const uint4* at) { return *at; }
+inline float4 load_shared_work(const float4* at) { return *at; }
+inline float load_shared_work(const float* at) { return *at; }
+inline void copy_async(void* to, const void* from) { memcpy(to, from, 16); }
+inline void copies_done() {}
+inline void arrive(unsigned* count) { ++*count; }
+inline unsigned arrived(unsigned* count) { return *count; }
+// D += A B for A [16][16] whose rows 8.. are 0, B [16][8]; operands lie over the lanes as PTX's m16n8k16 has them.
+inline void multiply(float d[4], unsigned a0, unsigned a2, unsigned b0, unsigned b1) {
+  const unsigned words[4] = {a0, a2, b0, b1};
+  const int lane = fibers::now().thread % 32, row = lane / 4, part = lane % 4;
+  struct Two { float v[2]; };
+  const Two sums = fibers::exchange(words, 4, [&](fibers::Warp& w) {
+    auto low = [](unsigned u) { return __uint_as_float(u << 16); };
+    auto high = [](unsigned u) { return __uint_as_float(u & 0xffff0000u); };
+    Two sums = {{0, 0}};
+    for (int c = 0; c < 2; ++c)
+      for (int t = 0; t < 4; ++t)
+        for (int half = 0; half < 2; ++half) {
+          const unsigned a = w.words[row * 4 + t][half], b = w.words[(part * 2 + c) * 4 + t][2 + half];
+          sums.v[c] += low(a) * low(b) + high(a) * high(b);
+        }
+    return sums;
+  });
+  d[0] += sums.v[0];
+  d[1] += sums.v[1];
+}
