@@ -7,7 +7,9 @@ file played on two speakers is as loud as its stereo copy.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
+import threading
 from typing import Literal
 
 import numpy as np
@@ -41,6 +43,11 @@ class Level:
     lufs: float | None
     rms_db: float
     peak_db: float
+
+
+def get_ready() -> None:
+    """Loads in the background what measuring needs: a second or two, once, while others wait for a device anyway."""
+    threading.Thread(target=importlib.import_module, args=("pyloudnorm",), daemon=True).start()
 
 
 def _decibel(amplitude: float) -> float:

@@ -89,7 +89,7 @@ def generate(
     darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3
     """
     from darius.audio import files
-    from darius.audio.loudness import measure
+    from darius.audio.loudness import get_ready, measure
     from darius.audio.tempo import find_tempo
     from darius.continuation import ContinuationOptions, continue_loop
     from darius.model import load
@@ -124,6 +124,7 @@ def generate(
     )
     options.check()
     subtype = _subtype(bits)
+    get_ready()
     waveform = files.load(loop)
     tempo = find_tempo(waveform, path=loop, beats_per_bar=beats_per_bar, bpm=bpm)
     paths = _output_paths(loop, out, options, float(tempo.bpm))
