@@ -58,7 +58,10 @@ class StreamResampler:
     @property
     def lookahead(self) -> int:
         """Inputs past an output's own place that are enough for it to come out."""
-        return 0 if self.ratio == 1 else _longer(_LOOKAHEAD, self.ratio)
+        if self.ratio == 1:
+            return 0
+        # Below half the rate soxr works in one stage more, and holds back up to half as much again.
+        return _longer(_LOOKAHEAD * (2 if self.ratio < Fraction(1, 2) else 1), self.ratio)
 
     def push(self, samples: Samples) -> Samples:
         """Takes in samples float32 [n, channels]; gives the outputs after those given before, float32 [m, channels]."""
