@@ -10,17 +10,17 @@ from finetune import sharding, stacks, step
 
 def losses(placement: sharding.Placement) -> tuple[list[float], int]:
     """The losses, and the bytes that the first device holds of the parameters."""
-    import small_model
+    import small_trainee
 
-    chosen = small_model.options()
-    state = step.start(0, stacks.stack(small_model.params()), placement, lora=False)
-    run = step.make(small_model.SMALL, chosen, placement, state)
+    chosen = small_trainee.options()
+    state = step.start(0, stacks.stack(small_trainee.params()), placement, lora=False)
+    run = step.make(small_trainee.SMALL, chosen, placement, state)
     found = []
     for index in range(4):
-        batch = small_model.batch(index % 2, rows=4, micro=4)
+        batch = small_trainee.batch(index % 2, rows=4, micro=4)
         placed = step.Batch(*(sharding.put(ids, placement.batch) for ids in batch))
         state, metrics = run(state, {}, placed)
-        found.append(float(metrics.sums.cross_entropy.sum()) / (4 * small_model.LAYOUT.decoder_length))
+        found.append(float(metrics.sums.cross_entropy.sum()) / (4 * small_trainee.LAYOUT.decoder_length))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.trained))
     host = placement.to_host(state.trained)
     assert {name: value.shape for name, value in host.items()} == {k: v.shape for k, v in state.trained.items()}

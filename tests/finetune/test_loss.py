@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_model
-from small_model import LAYOUT, SMALL
+import small_trainee
+from small_trainee import LAYOUT, SMALL
 
 from darius.checkpoints import archives, t5x
 from darius.depthformer import network, weights
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "depthformer_test"
 
 
 def sums_of(params: dict[str, Any], options: LossOptions, windows: Any = None) -> Sums:
-    inputs, targets = windows or small_model.windows()
+    inputs, targets = windows or small_trainee.windows()
     return compute(SMALL, options, stacks.stack(params), inputs, targets)
 
 
@@ -66,7 +66,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize("legal_only", [False, True])
 def test_logits_a_few_frames_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch, legal_only: bool) -> None:
-    options, targets = LossOptions(dtype="float32", legal_only=legal_only), small_model.windows()[1]
+    options, targets = LossOptions(dtype="float32", legal_only=legal_only), small_trainee.windows()[1]
     rng = np.random.default_rng(0)
     table = (LAYOUT.codec_levels, 16, LAYOUT.codebook_size) if legal_only else (16, LAYOUT.vocab_rows)
     output = rng.normal(size=(2, LAYOUT.chunk_frames, LAYOUT.codec_levels, 16)).astype(np.float32)
@@ -82,7 +82,7 @@ def test_logits_a_few_frames_at_a_time_change_nothing(monkeypatch: pytest.Monkey
 
 
 def test_legal_only_is_the_choice_among_a_levels_own_codes() -> None:
-    params, (inputs, targets) = small_model.params(), small_model.windows()
+    params, (inputs, targets) = small_trainee.params(), small_trainee.windows()
     logits = jax.jit(partial(network.logits, SMALL, legal_only=True))(params, inputs, network.shift_right(targets))
     codes = LAYOUT.codes_from_ids(targets.reshape(2, -1, LAYOUT.codec_levels)).reshape(targets.shape)
     chosen = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), codes[..., None], axis=-1)[..., 0]
@@ -91,7 +91,7 @@ def test_legal_only_is_the_choice_among_a_levels_own_codes() -> None:
 
 
 def test_scanned_layers_give_what_written_out_ones_give_with_the_same_dropout() -> None:
-    params, (inputs, targets) = small_model.params(), small_model.windows()
+    params, (inputs, targets) = small_trainee.params(), small_trainee.windows()
 
     @jax.jit
     def scanned(stacked: Any, key: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_model
+import small_trainee
 
 from darius import hub
 from darius.checkpoints import archives, index, t5x
@@ -36,7 +36,7 @@ with run.owned():
 
 
 def checkpoint(step: int = 7) -> Checkpoint:
-    params = small_model.params()
+    params = small_trainee.params()
     moments = adafactor.init(stacks.stack(params))
     return Checkpoint(step=step, params=params, param_states=adafactor.to_checkpoint(moments))
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_model
-from small_model import PLACEMENT, SMALL
+import small_trainee
+from small_trainee import PLACEMENT, SMALL
 
 from darius.errors import InvalidOption, NoDevice
 from finetune import sharding, stacks, step
@@ -23,28 +23,28 @@ SEVERAL = Path(__file__).with_name("several_devices.py")
 
 
 def losses(chosen: step.StepOptions, micro: int, steps: int = 4, config: Any = SMALL) -> list[float]:
-    state, run = small_model.begin(chosen, config=config)
+    state, run = small_trainee.begin(chosen, config=config)
     found = []
     for index in range(steps):
-        state, metrics = run(state, {}, small_model.batch(index % 2, rows=4, micro=micro))
+        state, metrics = run(state, {}, small_trainee.batch(index % 2, rows=4, micro=micro))
         found.append(float(metrics.sums.cross_entropy.sum()) / (4 * SMALL.layout.decoder_length))
     return found
 
 
 def test_a_batch_is_learned() -> None:
-    found = losses(small_model.options(learning_rate=0.02), micro=4, steps=60)
+    found = losses(small_trainee.options(learning_rate=0.02), micro=4, steps=60)
     assert np.mean(found[-4:]) < 0.6 * found[0]
 
 
 def test_micro_batches_give_what_the_whole_batch_gives() -> None:
     still = dataclasses.replace(SMALL, dropout_rate=0.0)  # parts draw their own dropout
-    whole, parts = (losses(small_model.options(), micro, config=still) for micro in (4, 2))
+    whole, parts = (losses(small_trainee.options(), micro, config=still) for micro in (4, 2))
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
 
 def test_the_step_counter_and_the_learning_rate_go_on() -> None:
-    state, run = small_model.begin(small_model.options(), at=1_860_000)
-    state, metrics = run(state, {}, small_model.batch(rows=4))
+    state, run = small_trainee.begin(small_trainee.options(), at=1_860_000)
+    state, metrics = run(state, {}, small_trainee.batch(rows=4))
     assert int(state.step) == 1_860_001
     assert float(metrics.learning_rate) == pytest.approx(3.666e-4, rel=1e-3)
 
@@ -52,11 +52,11 @@ def test_the_step_counter_and_the_learning_rate_go_on() -> None:
 def test_the_gradient_norm_is_of_the_mean_loss() -> None:
     """Twice the same rows: twice the sum, but the same mean."""
     still = dataclasses.replace(SMALL, dropout_rate=0.0)
-    once = small_model.batch(rows=2)
+    once = small_trainee.batch(rows=2)
     twice = step.Batch(*(np.concatenate([ids, ids]) for ids in once))
     norms = []
     for batch in (once, twice):
-        state, run = small_model.begin(small_model.options(), config=still)
+        state, run = small_trainee.begin(small_trainee.options(), config=still)
         norms.append(float(run(state, {}, batch)[1].gradient_norm))
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
@@ -92,7 +92,7 @@ def run_several(*words: str, devices: int = 1) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def alone() -> list[float]:
-    return losses(small_model.options(), micro=4)
+    return losses(small_trainee.options(), micro=4)
 
 
 def test_two_devices_have_the_loss_curve_of_one_split_or_not(alone: list[float]) -> None:
@@ -117,5 +117,5 @@ def test_two_hosts_have_the_loss_curve_of_one(alone: list[float]) -> None:
 
 
 def test_stacking_is_undone_bit_for_bit() -> None:
-    params = small_model.params()
-    assert small_model.same(dict(sorted(stacks.unstack(stacks.stack(params)).items())), dict(sorted(params.items())))
+    params = small_trainee.params()
+    assert small_trainee.same(dict(sorted(stacks.unstack(stacks.stack(params)).items())), dict(sorted(params.items())))
