@@ -84,4 +84,5 @@ def log_mel(
     filters = mel_filters(rate, window, num_mels, f_min, top)
     mels = np.concatenate([power @ filters for power in power_blocks(mono, window=window, hop=hop)])
     floor = np.float32(10.0 ** (floor_db / 10.0))
-    return np.asarray(10.0 * np.log10(np.maximum(mels, floor)), np.float32)
+    # Its logarithm may round to just below it.
+    return np.maximum(10.0 * np.log10(np.maximum(mels, floor)), floor_db).astype(np.float32)

@@ -27,9 +27,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP = {"width": 1280, "height": 900}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """A browser process for all tests of the run."""
+    """A browser process for all tests of this folder; Playwright keeps an event loop running in the thread until it ends."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
     program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
     if program is None:
