@@ -29,7 +29,7 @@ DESKTOP = {"width": 1280, "height": 900}
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """A browser process for all tests of this folder; Playwright keeps an event loop running in the thread until it ends."""
+    """A browser process for all tests of this folder; until it ends, Playwright keeps an event loop in the thread."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright drives the browser")
     program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
     if program is None:
