@@ -85,4 +85,4 @@ def log_mel(
     mels = np.concatenate([power @ filters for power in power_blocks(mono, window=window, hop=hop)])
     floor = np.float32(10.0 ** (floor_db / 10.0))
     # Its logarithm may round to just below it.
-    return np.maximum(10.0 * np.log10(np.maximum(mels, floor)), floor_db).astype(np.float32)
+    return np.asarray(np.maximum(10.0 * np.log10(np.maximum(mels, floor)), floor_db), np.float32)
