@@ -119,7 +119,9 @@ def keep_compiled_programs(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(doing: str) -> Iterator[None]:
+def memory_errors(
+    doing: str, hint: str = "Use a smaller model, fewer variations, or --device cpu. What fits here: darius doctor"
+) -> Iterator[None]:
     """Turns a device's out-of-memory failure while `doing` something into a sentence with a way out."""
     import jax
 
@@ -130,7 +132,7 @@ def memory_errors(doing: str) -> Iterator[None]:
             raise
         raise OutOfMemory(
             f"The device ran out of memory while {doing}.",
-            "Use a smaller model, fewer variations, or --device cpu. What fits here: darius doctor",
+            hint,
         ) from error
     except MemoryError as error:
         raise OutOfMemory(

@@ -20,7 +20,7 @@ import numpy as np
 from darius.audio import files
 from darius.checkpoints.t5x import Checkpoint
 from darius.depthformer import weights
-from darius.errors import OutOfMemory
+from darius.devices import memory_errors
 from finetune import adafactor, batches, lora, metrics, sharding, stacks, step
 from finetune.loss import LossOptions, Sums
 from finetune.manifest import Manifest
@@ -302,14 +302,8 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _memory_sentence(facts: RunFacts) -> Iterator[None]:
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
-            raise
-        raise OutOfMemory(
-            f"The device has too little memory to train {facts.model} with {facts.micro_batch} windows at a time.",
-            "Use a smaller --micro-batch, --lora 16, a smaller --model, or several --devices with --split.",
-        ) from error
+def _memory_sentence(facts: RunFacts) -> contextlib.AbstractContextManager[None]:
+    return memory_errors(
+        f"training {facts.model} with {facts.micro_batch} windows at a time",
+        "Use a smaller --micro-batch, --lora 16, a smaller --model, or several --devices with --split.",
+    )
