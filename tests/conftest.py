@@ -1,4 +1,8 @@
-"""What every test may use: the loops, and the model `tiny` loaded once."""
+"""What every test may use: the loops, the model `tiny` loaded once, and two servers started once.
+
+`server` plays `tiny` with every default. Tests that need other flags, or that stop or break it, start their own with
+`serving.running_server` and the fixture `server_log` for its output.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from known_loops import LOOPS
+from serving import Server, running_server
 
 if TYPE_CHECKING:
     from darius.model import Model
@@ -34,3 +39,27 @@ def tiny(own_cache: Path) -> Model:
 def loop() -> Path:
     """A real loop: drums and synth, 4 bars at 120 bpm, 44.1 kHz stereo."""
     return LOOPS["loop_garzul"]
+
+
+@pytest.fixture(scope="session")
+def server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with `tiny`, warmed. Leave no jam behind."""
+    with running_server(output=tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick_server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with three places for jams and a small model, whose noise costs nothing. Leave no jam behind."""
+    from light_package import write_small
+
+    folder = tmp_path_factory.mktemp("quick")
+    settings = {"DARIUS_MODEL": str(write_small(folder / "small")), "DARIUS_MAX_SESSIONS": "3"}
+    with running_server(output=folder / "log.txt", env=settings) as running:
+        yield running
+
+
+@pytest.fixture
+def server_log(tmp_path: Path) -> Path:
+    """Where a test's own server may print to."""
+    return tmp_path / "log.txt"
