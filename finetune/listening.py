@@ -20,13 +20,20 @@ from darius.devices import find_device, keep_compiled_programs, memory_errors
 from darius.parts import OnProgress, Parts, StyleSource
 
 if TYPE_CHECKING:
+    import jax
+
     from darius.codec.codec import Codec
     from darius.style.interface import StyleModel
 
 STORED_LEVELS = 64
 """RVQ levels that an example keeps, at most."""
 BLOCK_SECONDS = 10
-"""Batches are padded to a multiple of this, so that one compiled program does for all."""
+"""Batches are padded to a multiple of this, so that clips of about the same length share one."""
+BLOCK_FRAMES = 50
+"""Frames that the codec takes at once: of a batch of 8 at full size, its widest layers are then 200 MB each."""
+
+ENCODING = "encoding audio"
+ENCODING_HINT = "Continue with --resume and a smaller --batch-size, or with --device cpu."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,8 +63,8 @@ class Listener:
     def levels(self) -> int:
         return min(self.codec.num_levels, STORED_LEVELS)
 
-    def encode(self, clips: Sequence[Samples]) -> list[NDArray[np.int32]]:
-        """Codes of up to `batch` clips float32 [n, 2], each int32 [ceil(n / frame), levels]; the same in any company.
+    def encode(self, clips: Sequence[Samples]) -> Encoding:
+        """Starts to encode up to `batch` clips float32 [n, 2]; does not wait for the device.
 
         Raises:
           OutOfMemory: the batch is too large for the device.
@@ -67,10 +74,24 @@ class Listener:
         rows = np.zeros((self.batch, length, self.codec.channels), np.float32)
         for row, clip in zip(rows, clips, strict=False):
             row[: len(clip)] = clip
-        with memory_errors("encoding audio"):
-            codes = np.asarray(self.codec.encode(rows, levels=self.levels), np.int32)
-        frame = self.codec.frame_samples
-        return [row[: -(-len(clip) // frame)] for row, clip in zip(codes, clips, strict=False)]
+        with memory_errors(ENCODING, ENCODING_HINT):
+            codes = self.codec.encode(rows, levels=self.levels, block_frames=BLOCK_FRAMES)
+            codes.copy_to_host_async()
+        return Encoding(codes=codes, frames=tuple(-(-len(clip) // self.codec.frame_samples) for clip in clips))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Encoding:
+    """Clips that a device encodes, codes int32 [batch, frames, levels], and how many frames each clip has."""
+
+    codes: jax.Array
+    frames: tuple[int, ...]
+
+    def result(self) -> list[NDArray[np.int32]]:
+        """Waits. The codes of each clip, int32 [its frames, levels], the same in any company. Raises OutOfMemory."""
+        with memory_errors(ENCODING, ENCODING_HINT):
+            codes = np.asarray(self.codes, np.int32)
+        return [row[:count] for row, count in zip(codes, self.frames, strict=False)]
 
 
 def load(

@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from darius.audio.files import Header
 from darius.errors import BadAudio, Busy, InvalidOption, OutputExists, OutputFailed
 from finetune import assembly, clips, manifest, pool, records, sources, styles
 from finetune.clips import Cutting, Span
 from finetune.journal import Journal
-from finetune.listening import BLOCK_SECONDS, Listener
+from finetune.listening import BLOCK_SECONDS, Encoding, Listener
 from finetune.manifest import LeftOut, Manifest
 from finetune.pool import Heard, Pool
 from finetune.records import Example
@@ -201,13 +201,15 @@ def _listen(
     done = total - sum(file.seconds(span) for file, span in todo)
     progress("listening", done, total)
     heard = workers.map(pool.hear, ((file.source.path, span, cutting, listener.style) for file, span in todo))
-    for batch in _batches(zip(todo, heard, strict=True), listener):
-        journal.add_clips(_features(listener, batch))
+    started = _encodings(listener, _batches(zip(todo, heard, strict=True), listener))
+    for batch, encoding in _one_ahead(started):
+        journal.add_clips(_features(batch, encoding))
         done += sum(file.seconds(span) for (file, span), _ in batch)
         progress("listening", done, total)
 
 
 _Item = tuple[tuple[Planned, Span], Heard]
+Started = TypeVar("Started")
 
 
 def _batches(items: Iterator[_Item], listener: Listener) -> Iterator[list[_Item]]:
@@ -226,10 +228,25 @@ def _batches(items: Iterator[_Item], listener: Listener) -> Iterator[list[_Item]
     yield from waiting.values()
 
 
-def _features(listener: Listener, batch: Sequence[_Item]) -> dict[str, tuple[dict[str, Any], bytes]]:
-    """The journal's entries of a batch: either all of it has sound, or none."""
-    sounds = [heard.codec for _, heard in batch if heard.codec is not None]
-    codes = iter(listener.encode(sounds)) if sounds else iter(())
+def _encodings(listener: Listener, batches: Iterator[list[_Item]]) -> Iterator[tuple[list[_Item], Encoding | None]]:
+    """Batches on their way through the codec: either all of one has sound, or nothing has."""
+    for batch in batches:
+        sounds = [heard.codec for _, heard in batch if heard.codec is not None]
+        yield batch, listener.encode(sounds) if sounds else None
+
+
+def _one_ahead(items: Iterator[Started]) -> Iterator[Started]:
+    """The same items, each when the next is there: so the device encodes a batch while the one before is noted."""
+    before: list[Started] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
+
+
+def _features(batch: Sequence[_Item], encoding: Encoding | None) -> dict[str, tuple[dict[str, Any], bytes]]:
+    """The journal's entries of a batch."""
+    codes = iter(encoding.result() if encoding else ())
     entries = {}
     for (file, span), heard in batch:
         facts = {"audio": heard.audio_sha256, "seconds": heard.seconds}

@@ -81,12 +81,14 @@ class Codec:
         """Frames that a stream has to be primed with to sound as if it had heard everything before them."""
         return streaming.history_frames(self.config)
 
-    def encode(self, samples: ArrayLike, levels: int = 16) -> jax.Array:
+    def encode(self, samples: ArrayLike, levels: int = 16, *, block_frames: int = BLOCK_FRAMES) -> jax.Array:
         """RVQ codes of whole waveforms; zeros fill up the last frame.
 
         Args:
           samples: float32 [B, n, channels] in [-1, 1] at `sample_rate`.
           levels: how many RVQ levels.
+          block_frames: frames that go through the network at once, at most. Large batches are better off with few:
+            they fill a device anyway, and what the compiler tries out and the layers hold grows with both.
 
         Returns:
           codes int32 [B, ceil(n / frame_samples), levels].
@@ -102,7 +104,7 @@ class Codec:
             raise InvalidOption(f"This codec has {self.num_levels} RVQ levels, so {levels} cannot be encoded.")
         batch, length, _ = heard.shape
         frames = -(-length // self.frame_samples)
-        block = bucket(frames)
+        block = min(bucket(frames), block_frames)
         ahead = streaming.ahead_samples(self.config)
         padding = -(-frames // block) * block * self.frame_samples + ahead - length
         heard = np.pad(heard, ((0, 0), (0, padding), (0, 0)))
