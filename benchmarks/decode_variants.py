@@ -129,7 +129,14 @@ def chunk(name: str, batch: int, flags: str, chunks: int = 10, **plan: Any) -> N
     controls = jax.tree.map(jnp.asarray, controls)
     run = jax.jit(
         functools.partial(
-            decoding.decode, base.config, chosen, compiled_kernels(), guided=True, listed=None, frames=50
+            decoding.decode,
+            base.config,
+            chosen,
+            compiled_kernels(),
+            guided=True,
+            listed=None,
+            frames=50,
+            attention=decoding.attention_of(base.config, chosen, jax.devices()[0]),
         ),
         compiler_options=None if SMOKE else FLAGS[flags],
     )
@@ -180,7 +187,7 @@ def parts(batch: int) -> None:
         return jax.lax.map(one, rows, batch_size=16) if len(rows) > 16 else encode_packed(config, packed, rows)
 
     def started(packed: Any, rows: Any) -> Any:
-        return steps.start(config, packed, rows, encoder_rows=16)
+        return steps.start(config, packed, rows)
 
     def temporal(packed: Any, rows: Any, contexts: Any, state: Any) -> Any:
         def body(frame: Any, state: Any) -> Any:

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer import fused, weights
+from darius.depthformer import cuda, fused, heard, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
 from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
-from darius.depthformer.steps import FrameState, frame_step, start, temporal_step
+from darius.depthformer.steps import Attention, FrameState, frame_step, start, temporal_step
 from darius.errors import InvalidOption, OutOfMemory
 from darius.tokens import MASK_ID
 
@@ -40,7 +40,9 @@ class DecodePlan:
       unroll_encoder: the same for the encoder, where a chunk spends little time.
       exact_frames: compile one program for each number of frames, whose loops then have lengths known to the
         compiler; otherwise one program serves them all.
-      encoder_rows: rows that the encoder takes at a time; its attention needs the most memory of all.
+      encoder_rows: rows that the encoder takes at a time; without fused attention it needs the most memory of all.
+      fused_attention: the encoder's attention through cuDNN, where that is possible.
+      whole_rows: see `steps.Attention`.
       count_top_k: find the top k by counting instead of sorting (see `sampling.keep_top_k`).
       depth_kernel: draw a single stream's frames in one CUDA kernel each (see `fused`), where that is possible.
     """
@@ -51,6 +53,8 @@ class DecodePlan:
     unroll_encoder: bool = False
     exact_frames: bool = False
     encoder_rows: int = 16
+    fused_attention: bool = False
+    whole_rows: int | None = None
     count_top_k: bool = False
     depth_kernel: bool = False
 
@@ -93,8 +97,10 @@ class Decoder:
         self.packed: Packed = self._place(params)
         self.kernel: fused.DepthKernel | None = self._ordered()
         compiled = {} if self.kernel is None else {rows: fused.code(config, rows, self.device) for rows in (1, 2)}
+        attention = attention_of(config, self.plan, self.device)
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
-        self._run = jax.jit(functools.partial(decode, config, self.plan, compiled), static_argnames=static)
+        run = functools.partial(decode, config, self.plan, compiled, attention=attention)
+        self._run = jax.jit(run, static_argnames=static)
 
     def _place(self, params: Mapping[str, Any]) -> Packed:
         packed = pack(
@@ -211,10 +217,23 @@ class Decoder:
                 )
 
 
+def attention_of(config: DepthformerConfig, plan: DecodePlan, device: jax.Device) -> Attention:
+    """A plan's attention as far as a device has what it asks for."""
+    architecture = cuda.architecture(device)
+    modern = architecture is not None and int(architecture) >= 80 and plan.dtype == "bfloat16"
+    kernel = modern and plan.whole_rows is not None and heard.possible(config, device)
+    return Attention(
+        encoder_rows=plan.encoder_rows,
+        fused="cudnn" if modern and plan.fused_attention else None,
+        whole_rows=plan.whole_rows,
+        kernel=heard.compiled(config, device) if kernel else None,
+    )
+
+
 def decode(
     config: DepthformerConfig,
     plan: DecodePlan,
-    compiled: Mapping[int, tuple[str, int]],
+    compiled: Mapping[int, tuple[str, int, int]],
     packed: Packed,
     kernel: fused.DepthKernel | None,
     encoder_tokens: jax.Array,
@@ -224,6 +243,7 @@ def decode(
     guided: bool,
     listed: int | None,
     frames: int | jax.Array,
+    attention: Attention | None = None,
 ) -> jax.Array:
     """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
 
@@ -232,11 +252,12 @@ def decode(
       given: codes int32 [B, chunk_frames, levels] that are not drawn; -1 where they are.
       guided: any row has a guidance other than 0.
       listed: how the top k are found, see `sampling.keep_top_k`.
+      attention: of `attention_of`; None for plain products.
     """
     layout = config.layout
     batch = encoder_tokens.shape[0]
     rows = with_unconditioned(config, encoder_tokens) if guided else encoder_tokens
-    contexts, state = start(config, packed, rows, encoder_rows=plan.encoder_rows)
+    contexts, state = start(config, packed, rows, attention or Attention(encoder_rows=plan.encoder_rows))
     offsets = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size
 
     def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:

@@ -7,12 +7,14 @@ scores, softmax and MLP are in the dtype of the weights; the caller chooses the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from darius.depthformer import heard
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.heard import Heard
 from darius.depthformer.packing import MASKED, Block, Cross
 
 KeyValue: TypeAlias = tuple[jax.Array, jax.Array]
@@ -69,6 +71,29 @@ def attend(
     return mixed.reshape(*mixed.shape[:2], -1)
 
 
+class Fused(NamedTuple):
+    """Self-attention in one kernel that keeps no scores in memory.
+
+    Attributes:
+      library: cuDNN's takes bfloat16 on NVIDIA cards; XLA's own way is for comparison.
+      lengths: int32 [B]: how many of the keys, from the first on, are seen.
+    """
+
+    library: Literal["cudnn", "xla"]
+    lengths: jax.Array
+
+
+def attend_fused(
+    config: DepthformerConfig, query: jax.Array, keys: jax.Array, values: jax.Array, how: Fused
+) -> jax.Array:
+    """`attend` of joined heads, [B, T, J] and [B, S, J] twice -> [B, T, J]; scores and shares are never rounded."""
+    heads = [x.reshape(*x.shape[:-1], config.num_heads, config.head_dim) for x in (query, keys, values)]
+    mixed = jax.nn.dot_product_attention(
+        *heads, scale=1.0, key_value_seq_lengths=how.lengths, implementation=how.library
+    )
+    return mixed.reshape(query.shape)
+
+
 def mlp(
     config: DepthformerConfig, block: Block, x: jax.Array, dropout: Dropout | None = None, site: int = 0
 ) -> jax.Array:
@@ -105,10 +130,11 @@ def run_block(
     config: DepthformerConfig,
     block: Block,
     x: jax.Array,
-    bias: jax.Array,
+    bias: jax.Array | None,
     *,
-    context: Context | None = None,
+    context: Context | Heard | None = None,
     remember: Remember | None = None,
+    fused: Fused | None = None,
     dropout: Dropout | None = None,
     residual_dropout: Dropout | None = None,
 ) -> tuple[jax.Array, KeyValue]:
@@ -117,23 +143,28 @@ def run_block(
     Args:
       x: the residual [B, T, D]; its dtype is kept.
       bias: on the self-attention scores, broadcastable to [B, H, T, S].
+      fused: how to compute self-attention without it, where there is neither bias nor cache nor dropout.
       dropout: of the attention weights; residual_dropout: of everything else (the depth stack has none).
 
     Returns:
       the residual, and the keys and values that self-attention saw.
     """
-    query, keys, values = (
-        split_heads(config, part)
-        for part in jnp.split(rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
-    )
-    if remember is not None:
-        keys, values = remember(keys, values)
-    y = attend(query, keys, values, bias, dropout, 0) @ block.out
+    query, keys, values = jnp.split(rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
+    if fused is not None:
+        y = attend_fused(config, query, keys, values, fused) @ block.out
+    else:
+        query, keys, values = (split_heads(config, part) for part in (query, keys, values))
+        if remember is not None:
+            keys, values = remember(keys, values)
+        y = attend(query, keys, values, bias, dropout, 0) @ block.out
     x = x + dropped(residual_dropout, y, 1)
     if block.cross is not None and context is not None:
-        query = split_heads(config, rms_norm(config, block.cross.norm, x) @ block.cross.query)
-        y = attend(query, context.keys, context.values, context.bias, dropout, 2) @ block.cross.out
-        x = x + dropped(residual_dropout, y, 3)
+        query = rms_norm(config, block.cross.norm, x) @ block.cross.query
+        if isinstance(context, Heard):
+            mixed = heard.hear(config, context, query)
+        else:
+            mixed = attend(split_heads(config, query), context.keys, context.values, context.bias, dropout, 2)
+        x = x + dropped(residual_dropout, mixed @ block.cross.out, 3)
     y = mlp(config, block, rms_norm(config, block.mlp_norm, x), residual_dropout, 4)
     x = x + dropped(residual_dropout, y, 5)
     return x, (keys, values)

@@ -7,7 +7,7 @@ With dtype bfloat16 the encoder's residual is bfloat16, the decoder's residual a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,16 @@ from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import NDArray
 
 from darius.depthformer.config import DepthformerConfig
-from darius.depthformer.layers import Context, Dropout, cross_key_value, dropped, padding_bias, rms_norm, run_block
+from darius.depthformer.layers import (
+    Context,
+    Dropout,
+    Fused,
+    cross_key_value,
+    dropped,
+    padding_bias,
+    rms_norm,
+    run_block,
+)
 from darius.depthformer.packing import Block, Blocks, Packed, Stack, pack
 
 Index: TypeAlias = "int | jax.Array"
@@ -131,6 +140,27 @@ def encode_packed(
     x = _encoder_stack(config, packed.encoder, x, padding_bias(tokens, dtype), stack_dropout)
     x = dropped(stack_dropout, rms_norm(config, packed.encoder_norm, x), 1)
     return x * (tokens > 0)[..., None].astype(dtype)
+
+
+def encode_fused(
+    config: DepthformerConfig, packed: Packed, tokens: jax.Array, library: Literal["cudnn", "xla"]
+) -> jax.Array:
+    """`encode_packed` for players: attention through a library's fused kernel, see `layers.Fused`.
+
+    Positions are part of the vectors, so that attention does not ask in which order these stand: padding goes to the
+    end, where the kernels can leave it out, and comes back afterwards.
+    """
+    dtype = packed.embedding.dtype
+    there = tokens > 0
+    lengths = jnp.sum(there, axis=1, dtype=jnp.int32)
+    place = jnp.where(there, jnp.cumsum(there, axis=1) - 1, lengths[:, None] + jnp.cumsum(~there, axis=1) - 1)
+    positions = sinusoids(tokens.shape[1], config.embed_dim)
+    x = (packed.embedding[tokens].astype(jnp.float32) + positions).astype(dtype)
+    x = jnp.zeros_like(x).at[jnp.arange(len(x))[:, None], place].set(x, unique_indices=True)
+    fused = Fused(library, lengths)
+    x = _through(packed.encoder, x, lambda x, block, _: run_block(config, block, x, None, fused=fused)[0])
+    x = jnp.take_along_axis(rms_norm(config, packed.encoder_norm, x), place[..., None], axis=1)
+    return jnp.where(there[..., None], x, 0)
 
 
 def _encoder_stack(

@@ -6,18 +6,21 @@ All rows are independent of each other.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from darius.depthformer import heard
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.heard import Heard, HeardKernel
 from darius.depthformer.layers import Context, KeyValue, cross_key_value, padding_bias, rms_norm, run_block
-from darius.depthformer.network import encode_packed
+from darius.depthformer.network import encode_fused, encode_packed
 from darius.depthformer.packing import Block, Blocks, Packed
-from darius.tokens import PAD_ID
+from darius.tokens import MASK_ID, PAD_ID
 
 
 class FrameState(NamedTuple):
@@ -29,32 +32,50 @@ class FrameState(NamedTuple):
     """What the temporal stack reads next: the mean of the last frame's token vectors, float32 [R, 1, D]."""
 
 
-Contexts: TypeAlias = "tuple[Context, ...] | Context"
+Contexts: TypeAlias = "tuple[Context, ...] | tuple[Heard, ...] | Context | Heard"
 """What each temporal layer sees of the encoder, computed once a chunk."""
 
 Pick: TypeAlias = Callable[[Any, Any, jax.Array], tuple[Any, jax.Array, Any]]
 """(state, extra of this level, decoder output [R, 1, D]) -> (state, token ids [R], anything to keep)."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attention:
+    """How the encoder attends, and the temporal stack to it.
+
+    Attributes:
+      encoder_rows: rows that are encoded at a time.
+      fused: the library for the encoder's own attention, see `layers.Fused`; None for plain products.
+      whole_rows: from this many rows on, the temporal stack hears the encoder's output itself (`heard`), not keys and
+        values made of it, where its layers are written out. None: never.
+      kernel: how it does so; None for plain products.
+    """
+
+    encoder_rows: int = 16
+    fused: Literal["cudnn", "xla"] | None = None
+    whole_rows: int | None = None
+    kernel: HeardKernel | None = None
+
+
 def start(
-    config: DepthformerConfig, packed: Packed, encoder_tokens: ArrayLike, *, encoder_rows: int = 16
+    config: DepthformerConfig, packed: Packed, encoder_tokens: ArrayLike, how: Attention = Attention()
 ) -> tuple[Contexts, FrameState]:
-    """Encodes, `encoder_rows` rows at a time, and makes empty caches. encoder_tokens: int32 [R, L]."""
+    """Encodes, and makes empty caches. encoder_tokens: int32 [R, L]."""
     encoder_tokens = jnp.asarray(encoder_tokens)
     rows = encoder_tokens.shape[0]
-    if rows <= encoder_rows:
-        encoded = encode_packed(config, packed, encoder_tokens)
-    else:
-        encode_row = lambda row: encode_packed(config, packed, row[None])[0]  # noqa: E731
-        encoded = jax.lax.map(encode_row, encoder_tokens, batch_size=encoder_rows)
+    encoded = _encode(config, packed, encoder_tokens, how)
     bias = padding_bias(encoder_tokens, encoded.dtype)
+    whole = how.whole_rows is not None and rows >= how.whole_rows and not isinstance(packed.temporal, Block)
 
-    def context(block: Block) -> Context:
+    def context(block: Block) -> Context | Heard:
         assert block.cross is not None
-        return Context(*cross_key_value(config, block.cross, encoded), bias)
+        if not whole:
+            return Context(*cross_key_value(config, block.cross, encoded), bias)
+        key, value = heard.matrices(config, block.cross.key_value)
+        return Heard(encoded=encoded, bias=bias[:, 0, 0].astype(jnp.float32), key=key, value=value, kernel=how.kernel)
 
     empty = jnp.zeros((rows, config.num_heads, config.layout.chunk_frames, config.head_dim), encoded.dtype)
-    contexts: Contexts
+    contexts: Any
     memory: tuple[KeyValue, ...] | KeyValue
     if isinstance(packed.temporal, Block):
         contexts = jax.lax.map(context, packed.temporal)
@@ -65,6 +86,21 @@ def start(
         memory = tuple((empty, empty) for _ in packed.temporal)
     first = packed.embedding[PAD_ID].astype(jnp.float32)
     return contexts, FrameState(memory, jnp.broadcast_to(first, (rows, 1, config.embed_dim)))
+
+
+def _encode(config: DepthformerConfig, packed: Packed, tokens: jax.Array, how: Attention) -> jax.Array:
+    def encode(tokens: jax.Array) -> jax.Array:
+        if how.fused is not None:
+            return encode_fused(config, packed, tokens, how.fused)
+        return encode_packed(config, packed, tokens)
+
+    (rows, length), at_once = tokens.shape, how.encoder_rows
+    if rows <= at_once:
+        return encode(tokens)
+    missing = -rows % at_once
+    groups = jnp.pad(tokens, ((0, missing), (0, 0)), constant_values=MASK_ID).reshape(-1, at_once, length)
+    encoded: jax.Array = jax.lax.map(encode, groups).reshape(rows + missing, length, -1)
+    return encoded[:rows]
 
 
 def frame_step(
@@ -127,12 +163,13 @@ def temporal_step(
     """What the temporal stack says of a frame, float32 [R, 1, D], and its caches with the frame in them."""
     bias = jax.lax.dynamic_slice_in_dim(packed.temporal_bias, frame, 1, axis=1)
 
-    def run(block: Block, x: jax.Array, own: tuple[Context, KeyValue]) -> tuple[jax.Array, KeyValue]:
+    def run(block: Block, x: jax.Array, own: tuple[Context | Heard, KeyValue]) -> tuple[jax.Array, KeyValue]:
         context, memory = own
         return run_block(config, block, x, bias, context=context, remember=_remember(memory, frame))
 
     own: Any = (contexts, state.memory)
     if not isinstance(packed.temporal, Block):
+        assert isinstance(contexts, tuple)
         own = tuple(zip(contexts, state.memory, strict=True))
     return _through(run, state.inputs, packed.temporal, own)
 

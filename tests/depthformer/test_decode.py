@@ -117,6 +117,7 @@ def test_without_guidance_no_second_rows_are_computed(config, decoder, encoder_r
     "plan",
     [
         DecodePlan(unroll_layers=False, unroll_levels=2, encoder_rows=4),
+        DecodePlan(whole_rows=2, encoder_rows=4),
         DecodePlan(unroll_encoder=True, exact_frames=True, count_top_k=True, unroll_levels=4),
     ],
 )

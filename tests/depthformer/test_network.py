@@ -73,6 +73,15 @@ def test_padding_is_not_seen_and_comes_out_as_zero_while_the_mask_is_seen(config
     np.testing.assert_allclose(without[:, :-3], cut, atol=1e-5)
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_fused_attention_encodes_the_same_wherever_padding_stands(config, params, encoder_rows, stacked):
+    packed = pack(config, params, jnp.float32, stacked_encoder=stacked)
+    tokens = encoder_rows.copy()
+    tokens[0, 3:5] = tokens[0, -1] = tokens[1, 0] = 0
+    expected = network.encode_packed(config, packed, jnp.asarray(tokens))
+    np.testing.assert_allclose(network.encode_fused(config, packed, tokens, "xla"), expected, atol=1e-5)
+
+
 def test_bfloat16_on_fewer_frames_stays_near_the_beginning_of_float32(config, forward, params, rows, targets, full):
     length = 2 * config.layout.codec_levels
     rounded = forward(params, rows, network.shift_right(targets)[:, :length], dtype=jnp.bfloat16)
