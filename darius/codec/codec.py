@@ -23,6 +23,10 @@ from darius.errors import BadAudio, InvalidOption
 BLOCK_FRAMES = 250
 """Frames that go through the network at once, at most."""
 
+STREAMS = 32
+"""Of a larger batch of streams, a multiple of this, as many go through the network at a time: a GPU is full with them,
+and memory does not grow with the rest."""
+
 
 class Codec:
     """A SpectroStream on a device. Holds parameters and compiled functions; calls do not influence each other.
@@ -198,6 +202,23 @@ class Codec:
         return network.decode(self.config, params, rvq.dequantise(params["quantizer"]["embedding"], codes))
 
     def _decode_block(self, params: Params, state: CodecState, codes: jax.Array) -> tuple[jax.Array, CodecState]:
+        batch = codes.shape[0]
+        if batch <= STREAMS or batch % STREAMS:
+            return self._decode_streams(params, state, codes)
+
+        def parted(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(batch // STREAMS, STREAMS, *leaf.shape[1:])
+
+        def joined(leaf: jax.Array) -> jax.Array:
+            return leaf.reshape(batch, *leaf.shape[2:])
+
+        groups = jax.tree.map(parted, (state, codes))
+        together: tuple[jax.Array, CodecState] = jax.tree.map(
+            joined, jax.lax.map(lambda group: self._decode_streams(params, *group), groups)
+        )
+        return together
+
+    def _decode_streams(self, params: Params, state: CodecState, codes: jax.Array) -> tuple[jax.Array, CodecState]:
         embeddings = rvq.dequantise(params["quantizer"]["embedding"], codes)
         return streaming.decode_block(self.config, params, state, embeddings)
 

@@ -125,3 +125,10 @@ def test_the_full_codec_depends_on_fourteen_frames():
 def test_codes_of_another_batch_are_refused(codec, codes):
     with pytest.raises(InvalidOption, match="2 streams"):
         codec.step(codec.start(2), codes[:1])
+
+
+def test_a_large_batch_goes_through_in_groups_and_sounds_the_same(codec, codes, monkeypatch):
+    many = np.concatenate([codes, codes[:, ::-1]])
+    expected = play(codec, many, [5] * 4)
+    monkeypatch.setattr("darius.codec.codec.STREAMS", 2)
+    assert close(play(Codec(codec.config, random_params(codec.config)), many, [5] * 4), expected)
