@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from darius.batching import Conductor
 from darius.batching.stats import capacity
 from darius.errors import DariusError
 from serve.choice import Choice
+from serve.compiling import Compiling
 from serve.maker import rehearse
 from serve.settings import Settings
 
@@ -103,14 +103,16 @@ def read_assets(place: str | Path, settings: Settings, *, revision: str | None =
     )
 
 
-def warm(model: Model, conductor: Conductor) -> None:
+def warm(model: Model, conductor: Conductor, compiling: Compiling) -> None:
     """Makes the first chunk: afterwards a stream begins, and is steered, without waiting for a compiler."""
-    _compile(model, 1)
+    compiling.wait(1)
     conductor.warm([1], engine=model).result()
     rehearse(model)
 
 
-def measure(model: Model, conductor: Conductor, most: int | None, found: Callable[[int], None]) -> None:
+def measure(
+    model: Model, conductor: Conductor, compiling: Compiling, most: int | None, found: Callable[[int], None]
+) -> None:
     """Finds out how many streams the device carries, and compiles what they may come to need.
 
     Args:
@@ -122,14 +124,16 @@ def measure(model: Model, conductor: Conductor, most: int | None, found: Callabl
     def prepare(size: int) -> None:
         known = conductor.stats().chunk_seconds if conductor.engine is model else {}
         found(max(1, capacity(known, chunk, LOAD).streams))
-        _compile(model, size)
+        compiling.wait(size)
 
     measured = conductor.measure_capacity(engine=model, load=LOAD, most=most, prepare=prepare)
     found(max(1, measured.streams))
     log.info("capacity measured: %d streams (%s)", measured.streams, _table(measured.seconds))
-    for size in [size for size, seconds in measured.seconds.items() if seconds <= LOAD * chunk]:
-        for guidance, top_k in itertools.product((5.0, 0.0), (40, 0)):
-            _compile(model, size, guidance=guidance, top_k=top_k)
+    usable = [size for size, seconds in measured.seconds.items() if seconds <= LOAD * chunk]
+    for frames in compiling.lengths:
+        conductor.warm(usable, engine=model, frames=frames).result()
+    compiling.wait_for_rest(usable)
+    log.info("ready for all that jams may ask for")
 
 
 def probe(device: str) -> dict[str, Any]:
@@ -147,15 +151,6 @@ def probe(device: str) -> dict[str, Any]:
         "has_gpu": any(d.kind in ("gpu", "cuda", "rocm") for d in found),
         "error": None,
     }
-
-
-def _compile(model: Model, size: int, *, guidance: float = 5.0, top_k: int = 40, frames: int | None = None) -> None:
-    """Plays a chunk of `size` streams beside the conductor: compiling takes seconds, which jams do not have."""
-    from darius import session
-
-    knobs = session.Knobs(guidance=guidance, top_k=top_k)
-    stream = session.start(model, model.nothing(), 0, knobs)
-    session.advance(model, session.gather([stream] * size), [knobs] * size)
 
 
 def _table(seconds: Any) -> str:

@@ -82,14 +82,16 @@ class Maker:
         Args:
           deadline: when it has to be there, in monotonic seconds; asked again before each call.
         """
+        first = not self._jam.chunks_cut
         made: Advance | None = None
         while isinstance(step := await self._backend.in_thread(functools.partial(self._step, made)), Ask):
             made = await asyncio.wrap_future(
                 self._backend.conductor.advance(
                     step.streams,
                     step.knobs,
-                    deadline=deadline() - (step.calls_left - 1) * self._call_seconds(),
+                    deadline=deadline() - (step.calls_left - 1) * self._call_seconds(alone=first),
                     key=self._key,
+                    then=self._key if first and step.calls_left > 1 else None,
                     frames=step.frames,
                     engine=self._jam.model,
                 )
@@ -120,6 +122,7 @@ class Maker:
             return whole
         return next((length for length in self._lengths if length >= needed), whole)
 
-    def _call_seconds(self) -> float:
-        """How long a call takes now: what later calls of the same chunk have to be left with."""
-        return max(self._backend.conductor.stats().chunk_seconds.values(), default=0.0)
+    def _call_seconds(self, *, alone: bool) -> float:
+        """How long a call takes: what later calls of the same chunk have to be left with."""
+        known = self._backend.conductor.stats().chunk_seconds.values()
+        return min(known, default=0.0) if alone else max(known, default=0.0)

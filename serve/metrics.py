@@ -5,6 +5,7 @@ Knows the parts; knows no route.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 if TYPE_CHECKING:
+    from darius.batching.stats import Histogram
     from serve.backend import Backend
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -62,13 +64,8 @@ class Metrics:
         yield GaugeMetricFamily(
             "darius_batch_occupancy", "Part of all batch places that carried a stream.", value=stats.occupancy
         )
-        histogram, so_far, buckets = stats.seconds, 0, []
-        for edge, count in zip([*map(str, histogram.edges), "+Inf"], histogram.counts, strict=True):
-            so_far += count
-            buckets.append((edge, so_far))
-        yield HistogramMetricFamily(
-            "darius_chunk_seconds", "Duration of device calls for chunks.", buckets=buckets, sum_value=histogram.total
-        )
+        yield _histogram("darius_chunk_seconds", "Duration of device calls for chunks.", stats.seconds)
+        yield _histogram("darius_chunk_wait_seconds", "From asking for a chunk of a stream to it.", stats.answered)
         yield GaugeMetricFamily("darius_real_time_factor", "Music made per second of device time.", value=self._speed())
         yield GaugeMetricFamily("darius_model_loaded", "A model is in memory.", value=float(here.models.loaded))
         yield GaugeMetricFamily("darius_model_load_seconds", "That loading it took.", value=here.models.loading_seconds)
@@ -90,3 +87,9 @@ class Metrics:
                 if kind in known:
                     family.add_metric([kind], known[kind])
             yield family
+
+
+def _histogram(name: str, told: str, histogram: Histogram) -> HistogramMetricFamily:
+    edges = [*map(str, histogram.edges), "+Inf"]
+    buckets = list(zip(edges, itertools.accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(name, told, buckets=buckets, sum_value=histogram.total)

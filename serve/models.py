@@ -17,12 +17,16 @@ from darius.batching import Conductor
 from darius.errors import DariusError, NoDevice, OutOfMemory
 from serve import loading
 from serve.choice import Allowed, Choice, at_start, choose
+from serve.compiling import Compiling
 from serve.daemon import in_daemon
 from serve.errors import Refused, sentence
 from serve.loading import Loaded
 from serve.settings import Settings
 
 log = logging.getLogger("darius.serve")
+
+LOADING_SECONDS = 150.0
+"""Who asks for music while the model is being loaded waits so long; the plugin itself gives up after 180 s."""
 
 
 class Models:
@@ -43,6 +47,8 @@ class Models:
         self.stage: tuple[str, float] | None = None
         self.probe: dict[str, Any] | None = None
         self._loaded: Loaded | None = None
+        self._decided = asyncio.Event()  # a model is loaded, or it is known that none will be
+        self._hopeful = 0
         self._failed: DariusError | None = None
         self._selecting = 0
         self._lock = asyncio.Lock()
@@ -65,6 +71,23 @@ class Models:
                 f"No model is loaded: {sentence(self._failed)}", status=503, code="model_failed", retry_after=30
             )
         raise Refused("The model is still being loaded.", "Try again in a moment.", status=503, code="model_loading")
+
+    async def ready(self) -> Loaded:
+        """As `current`, but waits for a model that is being loaded; of those who would wait, only so many may.
+
+        Raises:
+          Refused: as `current`.
+        """
+        if self._loaded is None and not self._settings.template and self._hopeful < self._settings.max_queue:
+            self._hopeful += 1
+            try:
+                async with asyncio.timeout(LOADING_SECONDS):
+                    await self._decided.wait()
+            except TimeoutError:
+                pass  # `current` says what is the matter
+            finally:
+                self._hopeful -= 1
+        return self.current()
 
     @property
     def loaded(self) -> bool:
@@ -205,12 +228,14 @@ class Models:
             async with self._changing():
                 loaded = await self._load(at_start(self._settings))
                 self._install(loaded)
-                await self._warm(loaded)
+                compiling = self._compiling(loaded)
+                await self._warm(loaded, compiling)
         except DariusError as error:
             self._failed = error
+            self._decided.set()
             log.error("the model could not be loaded: %s", error)
         else:
-            self._spawn(self._measure(loaded))
+            self._spawn(self._measure(loaded, compiling))
 
     async def _select(self, choice: Choice, prewarm: bool, before_swap: Callable[[], Awaitable[Any]]) -> Loaded:
         async with self._changing():
@@ -219,7 +244,7 @@ class Models:
             except OutOfMemory:
                 fresh = await self._load_instead(choice, before_swap)
             if prewarm:
-                await in_daemon(lambda: loading.warm(fresh.model, self._conductor))
+                await in_daemon(lambda: loading.warm(fresh.model, self._conductor, Compiling(fresh.model, [1])))
             await before_swap()
             self._install(fresh, warmed=prewarm)
         self._spawn(self._get_ready(fresh))
@@ -233,6 +258,7 @@ class Models:
         again = old.choice
         await before_swap()
         self._loaded = self._conductor.engine = None
+        self._decided.clear()
         del old
         try:
             return await self._load(choice)
@@ -254,29 +280,34 @@ class Models:
     def _install(self, loaded: Loaded, *, warmed: bool = False) -> None:
         self._loaded, self._conductor.engine = loaded, loaded.model
         self.warmed, self.measured_capacity, self._failed = warmed, 1, None
+        self._decided.set()
 
     async def _get_ready(self, loaded: Loaded) -> None:
+        compiling = self._compiling(loaded)
         if not self.warmed:
-            await self._warm(loaded)
-        await self._measure(loaded)
+            await self._warm(loaded, compiling)
+        await self._measure(loaded, compiling)
 
-    async def _warm(self, loaded: Loaded) -> None:
+    def _compiling(self, loaded: Loaded) -> Compiling:
+        return Compiling(loaded.model, self._conductor.sizes(self._settings.max_sessions or None))
+
+    async def _warm(self, loaded: Loaded, compiling: Compiling) -> None:
         self.stage = ("compiling", 0.0)
         try:
-            await in_daemon(lambda: loading.warm(loaded.model, self._conductor))
+            await in_daemon(lambda: loading.warm(loaded.model, self._conductor, compiling))
         finally:
             self.stage = None
         if self._loaded is not None and self._loaded.model is loaded.model:
             self.warmed = True
             log.info("warmed model=%s", loaded.choice.name)
 
-    async def _measure(self, loaded: Loaded) -> None:
+    async def _measure(self, loaded: Loaded, compiling: Compiling) -> None:
         def found(streams: int) -> None:
             if self._loaded is not None and self._loaded.model is loaded.model:
                 self.measured_capacity = streams
 
         most = self._settings.max_sessions or None
-        await in_daemon(lambda: loading.measure(loaded.model, self._conductor, most, found))
+        await in_daemon(lambda: loading.measure(loaded.model, self._conductor, compiling, most, found))
 
     @contextlib.asynccontextmanager
     async def _changing(self) -> AsyncIterator[None]:

@@ -162,6 +162,7 @@ class Sessions:
         jam = await self._backend.on_device(
             lambda: Jam.start(model, settings, loop=loop, style=style, dials=dials, seed=seed, assets=assets),
             deadline=now,
+            then=name,  # its first call
         )
         if name not in self._starting:
             raise Refused("The jam was stopped before it began.", "Start it again.", status=409, code="session_stopped")

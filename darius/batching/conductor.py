@@ -21,7 +21,7 @@ from darius.batching.device import Device
 from darius.batching.programs import Programs
 from darius.batching.requests import Advance, Call, Request, Work
 from darius.batching.stats import Capacity, Ledger, Stats, capacity
-from darius.errors import Busy, InvalidOption
+from darius.errors import Busy, InvalidOption, OutOfMemory
 from darius.session import Knobs, Streams
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ T = TypeVar("T")
 BUCKETS = (1, 2, 4, 8, 16)
 WORK_SECONDS = 0.5
 """Within this time other work is wanted, unless its caller says otherwise."""
+PATIENCE = 0.05
+"""Seconds that the device waits for who asks again at once: a large call that began before would hold up first sound
+for much longer."""
 
 
 class Conductor:
@@ -60,6 +63,8 @@ class Conductor:
         self._turns = order.Turns()
         self._waiting: list[Request] = []
         self._running: list[Request] = []
+        self._expected: set[Hashable] = set()
+        self._patient_until = 0.0
         self._ledger = Ledger()
         self._device = Device(self._programs, self._ledger, clock)
         self._numbers = itertools.count()
@@ -67,6 +72,11 @@ class Conductor:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="darius-device", daemon=True)
         self._thread.start()
+
+    def sizes(self, most: int | None = None) -> list[int]:
+        """The bucket sizes, ascending; no more than what carries `most` streams."""
+        sizes = self._programs.sizes
+        return [size for place, size in enumerate(sizes) if most is None or place == 0 or sizes[place - 1] < most]
 
     def advance(
         self,
@@ -77,6 +87,7 @@ class Conductor:
         key: Hashable = None,
         frames: int | None = None,
         engine: Engine | None = None,
+        then: Hashable = None,
     ) -> Future[Advance]:
         """Asks for the next chunk of one stream.
 
@@ -86,6 +97,7 @@ class Conductor:
           key: whose turn it is among requests of equal deadline.
           frames: at most a chunk.
           engine: instead of the conductor's own.
+          then: the key of a request that will come as soon as this is there, and that is waited for a moment.
 
         Returns:
           A future; cancelling it drops the request if it has not begun. An error in one stream's row is that
@@ -111,24 +123,27 @@ class Conductor:
                 key=key,
                 number=next(self._numbers),
                 future=future,
+                then=then,
+                asked=self._clock(),
             )
         )
         return future
 
-    def run(self, work: Callable[[], T], *, deadline: float | None = None) -> Future[T]:
+    def run(self, work: Callable[[], T], *, deadline: float | None = None, then: Hashable = None) -> Future[T]:
         """Runs other work for the device (encoding, embedding) on its thread, between chunks.
 
         It holds up everyone for as long as it takes, and must not wait for this conductor's own futures.
 
         Args:
           deadline: when it should have begun; by default half a second from now.
+          then: as in `advance`.
 
         Raises:
           Busy: the conductor is closing.
         """
         future: Future[T] = Future()
         begin_by = self._clock() + WORK_SECONDS if deadline is None else deadline
-        self._add(Work(work=work, deadline=begin_by, number=next(self._numbers), future=future))
+        self._add(Work(work=work, deadline=begin_by, number=next(self._numbers), future=future, then=then))
         return future
 
     def position(self, future: Future[Any]) -> int | None:
@@ -171,25 +186,33 @@ class Conductor:
     ) -> Capacity:
         """Times every bucket size, smallest first, up to the first that takes longer than its music lasts.
 
-        Sizes that are too slow are not used afterwards. Waits for the device, which plays chunks between the sizes.
+        Sizes that are too slow, or do not fit, are not used afterwards. Waits for the device, which
+        plays chunks between the sizes.
 
         Args:
           load: part of the time that the device may work, 0 to 1.
           most: streams that are wanted at most; no sizes beyond what carries them are tried.
           prepare: called with each size first, in this thread: to compile here what would hold up the device there.
+
+        Raises:
+          OutOfMemory: not even the smallest size fits.
         """
         engine = self._some(engine)
         frames = self._frames or engine.chunk_frames
         chunk = frames / engine.frame_rate
         seconds: dict[int, float] = {}
-        for size in self._programs.sizes:
-            prepare(size)
+        for size in self.sizes(most):
             timing = functools.partial(self._device.time, engine, frames, (Knobs(),), size)
-            seconds[size] = self.run(timing, deadline=math.inf).result()
-            if seconds[size] > load * chunk:
+            try:
+                prepare(size)
+                seconds[size] = self.run(timing, deadline=math.inf).result()
+            except OutOfMemory:
+                if not seconds:
+                    raise
                 self._programs.drop(engine, frames, size)
                 break
-            if most is not None and size >= most:
+            if seconds[size] > load * chunk:
+                self._programs.drop(engine, frames, size)
                 break
         return capacity(seconds, chunk, load)
 
@@ -237,6 +260,8 @@ class Conductor:
                 self._device.play(cast(list[Call], requests), size)
             with self._changed:
                 self._running = []
+                self._expected = {r.then for r in requests if r.then is not None and r.future.exception() is None}
+                self._patient_until = time.monotonic() + PATIENCE
 
     def _next(self) -> tuple[list[Request], int] | None:
         """What goes to the device next, once there is something; None at the end."""
@@ -245,13 +270,18 @@ class Conductor:
                 self._forget_cancelled()
                 if self._closing:
                     return None
-                if self._waiting:
+                if self._waiting and not (left := self._patience()):
                     break
-                self._changed.wait()
+                self._changed.wait(left if self._waiting else None)
             requests, size = self._choose()
             self._running = [r for r in requests if r.future.set_running_or_notify_cancel()]
             self._waiting = [r for r in self._waiting if r not in requests]
             return (self._running, size) if self._running else self._next()
+
+    def _patience(self) -> float:
+        """Seconds for which who was said to come at once is still waited for."""
+        self._expected -= {request.key for request in self._waiting}
+        return max(self._patient_until - time.monotonic(), 0.0) if self._expected else 0.0
 
     def _choose(self) -> tuple[list[Request], int]:
         ordered = order.in_order(self._waiting, self._turns)

@@ -11,7 +11,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from darius.batching.requests import Call, Request
 
 MOST_BLOCKING = 0.5
-"""Seconds of a call for streams without a deadline, at most: a jam that comes meanwhile has to wait for its end."""
+"""Seconds of a call, at most, where there is a choice: a jam that comes meanwhile has to wait for its end."""
+SURE = 0.8
+"""Part of the time to its deadline in which a stream's chunk should be there if shorter calls are taken."""
 
 
 class Turns:
@@ -63,12 +65,29 @@ def batch(
     urgent = sum(math.isfinite(peer.deadline) for peer in peers)
     if urgent:
         in_time = [size for size in sizes if now + seconds.get(size, 0.0) <= first.deadline]
-        size = best_size(urgent, in_time or sizes, seconds)
+        if in_time:
+            size = best_size(urgent, in_time, seconds)
+            if seconds.get(size, 0.0) > MOST_BLOCKING:
+                deadlines = [peer.deadline for peer in peers[:urgent]]
+                short = [size for size in in_time if _short_enough(deadlines, now, size, seconds.get(size, 0.0))]
+                size = best_size(urgent, short or [size], seconds)
+        else:
+            # Who is late does not wait for a large call that is for others; if all are late, only more speed helps.
+            late = sum(peer.deadline < now + seconds.get(sizes[0], 0.0) for peer in peers)
+            size = best_size(max(late, 1), sizes, seconds)
     else:
         short = [size for size in sizes if seconds.get(size, 0.0) <= MOST_BLOCKING]
         size = best_size(len(peers), short or sizes[:1], seconds)
     # Those without a deadline come after the others in `peers`: they take the places that would have been padding.
     return list(peers[:size]), size
+
+
+def _short_enough(deadlines: Sequence[float], now: float, size: int, taken: float) -> bool:
+    """Calls of this size hold nobody up for long, and all that wait (deadlines ascending) are still surely in time."""
+    done = (now + taken * (place // size + 1) for place in range(len(deadlines)))
+    return taken <= MOST_BLOCKING and all(
+        end - now <= SURE * (deadline - now) for end, deadline in zip(done, deadlines, strict=True)
+    )
 
 
 def best_size(waiting: int, sizes: Sequence[int], seconds: Mapping[int, float]) -> int:

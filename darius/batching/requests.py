@@ -40,6 +40,8 @@ class Call:
       deadline: seconds of the conductor's clock; infinite for who only waits.
       key: whose turn it is, among equals.
       number: order of arrival.
+      then: the key that asks again as soon as this is there, and for which the device waits a moment; None for none.
+      asked: when it came, in seconds of the conductor's clock.
     """
 
     engine: Engine
@@ -50,16 +52,19 @@ class Call:
     key: Hashable
     number: int
     future: Future[Advance]
+    then: Hashable = None
+    asked: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """Any other work for the device; runs alone."""
+    """Any other work for the device; runs alone. `then` as in `Call`."""
 
     work: Callable[[], Any]
     deadline: float
     number: int
     future: Future[Any]
+    then: Hashable = None
 
     @property
     def key(self) -> Hashable:

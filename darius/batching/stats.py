@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 EDGES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 1.7, 2.0, 2.5, 4.0, 8.0)
 """Seconds; close together around a chunk's own length of 2 s, where music would stop."""
@@ -52,6 +52,7 @@ class Stats:
       cancelled: requests dropped before they began.
       work: other work done.
       seconds: how long device calls for chunks took.
+      answered: how long each stream's chunk took from being asked for, waiting included.
       chunk_seconds: typical seconds of a call by bucket size, for the present engine's whole chunks.
     """
 
@@ -65,6 +66,7 @@ class Stats:
     cancelled: int = 0
     work: int = 0
     seconds: Histogram = Histogram()
+    answered: Histogram = Histogram()
     chunk_seconds: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -91,6 +93,14 @@ class Ledger:
         self.count(calls=1, rows=rows, places=places)
         with self._lock:
             self._stats = dataclasses.replace(self._stats, seconds=self._stats.seconds.add(seconds))
+
+    def answered(self, waits: Iterable[float]) -> None:
+        """Chunks were there so long after they were asked for."""
+        with self._lock:
+            histogram = self._stats.answered
+            for seconds in waits:
+                histogram = histogram.add(seconds)
+            self._stats = dataclasses.replace(self._stats, answered=histogram)
 
     def read(self) -> Stats:
         """All counts as they are now."""

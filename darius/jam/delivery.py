@@ -20,7 +20,7 @@ MARGIN = 0.25
 LOST = 4.0
 """Chunk durations without a word after which a client's consume is taken as lost on the way, and the next chunk goes:
 a one-slot player would otherwise repeat its last chunk for ever."""
-FIRST_SECONDS = 1.0
+FIRST_SECONDS = 0.5
 """Within this time a new jam's first chunk is wanted."""
 MOST_AHEAD = 16
 

@@ -12,7 +12,7 @@ import pytest
 from batching.standin import BROKEN, WAIT, Clock, StandIn, seeds_of
 from darius import session
 from darius.batching import Advance, Conductor
-from darius.errors import Busy, InvalidOption
+from darius.errors import Busy, InvalidOption, OutOfMemory
 from darius.session import Knobs
 
 Make = Callable[..., Conductor]
@@ -209,6 +209,60 @@ def test_missed_deadlines_and_durations_are_counted(conductors: Make) -> None:
     assert stats.seconds.total == pytest.approx(4.5) and stats.seconds.count == 3
     assert stats.seconds.counts[stats.seconds.edges.index(1.7)] == 3
     assert stats.chunk_seconds == {1: pytest.approx(1.5)}
+
+
+def test_the_wait_for_a_chunk_is_counted_too(conductors: Make) -> None:
+    clock = Clock()
+    engine = StandIn(clock, lambda rows: 1.5)
+    conductor = conductors(engine, buckets=(1,), clock=clock)
+    hold(conductor, engine)
+    waits = ask(conductor, engine, 1)
+    engine.gate.set()
+    waits.result(WAIT)
+    answered = conductor.stats().answered
+    assert (answered.count, answered.total) == (2, pytest.approx(1.5 + 3.0))
+
+
+def test_the_device_waits_a_moment_for_who_asks_again_at_once(conductors: Make) -> None:
+    engine = StandIn()
+    conductor = conductors(engine, buckets=(1,))
+    hold(conductor, engine)
+    again: list[Future[Advance]] = []
+    begun = ask(conductor, engine, 1, deadline=1.0, key="new", then="new")
+    begun.add_done_callback(lambda _: threading.Timer(0.005, lambda: again.append(more())).start())
+
+    def more() -> Future[Advance]:
+        return ask(conductor, engine, 2, deadline=2.0, key="new")
+
+    other = ask(conductor, engine, 3, deadline=3.0, key="old")
+    engine.gate.set()
+    other.result(WAIT)
+    assert again[0].result(WAIT) and seeds_of(engine.calls) == [0, 1, 2, 3]
+
+
+def test_the_device_waits_no_longer_than_a_moment_and_not_for_who_failed(conductors: Make) -> None:
+    engine = StandIn()
+    conductor = conductors(engine, buckets=(1,))
+    hold(conductor, engine)
+    gone = ask(conductor, engine, 1, key="gone", then="gone")
+    broken = ask(conductor, engine, BROKEN, key="broken", then="broken")
+    other = ask(conductor, engine, 3, key="old")
+    engine.gate.set()
+    assert gone.result(WAIT) and other.result(WAIT)
+    assert broken.exception(WAIT) is not None
+
+
+def test_a_size_that_does_not_fit_ends_the_measuring_and_is_not_used(conductors: Make) -> None:
+    engine = StandIn()
+    conductor = conductors(engine, buckets=(1, 2, 4))
+
+    def prepare(size: int) -> None:
+        if size == 4:
+            raise OutOfMemory("too large")
+
+    assert list(conductor.measure_capacity(prepare=prepare).seconds) == [1, 2]
+    with pytest.raises(OutOfMemory):
+        conductors(engine).measure_capacity(prepare=lambda size: prepare(4))
 
 
 def test_capacity_is_measured_up_to_the_first_bucket_that_takes_too_long(conductors: Make) -> None:

@@ -105,6 +105,19 @@ def test_those_who_are_late_go_together() -> None:
     assert [request.number for request in chosen] == [0, 1]
 
 
+def test_many_streams_with_time_go_in_short_calls_so_that_who_comes_meanwhile_can_soon_begin() -> None:
+    seconds = linear(0.1, 0.1)  # 8 rows take 0.9 s, 4 take 0.5, two calls of 4 take 1.0
+    assert batch([call(2.0, n) for n in range(8)], 0.0, SIZES, seconds)[1] == 4
+    assert batch([call(1.2, n) for n in range(8)], 0.0, SIZES, seconds)[1] == 8
+
+
+def test_who_is_late_does_not_wait_for_a_large_call_of_those_who_are_in_time() -> None:
+    ordered = [call(1.0, 0), *(call(9.0, n) for n in range(1, 8))]
+    assert batch(ordered, 2.0, SIZES, linear(0.1, 0.1))[1] == 1
+    all_late = [call(1.0, n) for n in range(8)]
+    assert batch(all_late, 2.0, SIZES, linear(0.01, 0.5))[1] == 8
+
+
 @pytest.mark.parametrize(
     ("waiting", "seconds", "size"),
     [
