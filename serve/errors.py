@@ -54,6 +54,12 @@ def sentence(error: DariusError) -> str:
     return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), str(error))
 
 
+def retry_seconds(status: int, stated: float | None) -> int | None:
+    """Whole seconds after which trying again makes sense, as stated or by the status; None where it does not."""
+    wait = RETRY_SECONDS.get(status) if stated is None else stated
+    return None if wait is None else max(1, round(wait))
+
+
 def body(sentence: str, code: str, **more: Any) -> dict[str, Any]:
     """A failure as JSON."""
     return {"ok": False, "error": sentence, "detail": sentence, "code": code, **more}
@@ -63,9 +69,9 @@ def reply(sentence: str, code: str, status: int, *, retry_after: float | None = 
     """A failure as a response."""
     count(code)
     response = Response(json.dumps(body(sentence, code, **more)), status=status, content_type="application/json")
-    wait = RETRY_SECONDS.get(status) if retry_after is None else retry_after
+    wait = retry_seconds(status, retry_after)
     if wait is not None:
-        response.headers["Retry-After"] = str(max(1, round(wait)))
+        response.headers["Retry-After"] = str(wait)
     return response
 
 

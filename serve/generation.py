@@ -126,8 +126,7 @@ async def generate() -> Response:
     here, form = backend(), await forms.read(GenerateForm)
     number = form.request_id or request_id.current()
     with here.progress.of(number) as report:
-        here.refuse_when_closing()
-        loaded = here.models.current()
+        loaded = await _admitted(here, report)
         upload = await forms.upload("loop_audio")
         assert upload is not None  # it is required
         loop = await uploads.decode(here, upload)
@@ -149,8 +148,7 @@ async def generate_style() -> Response:
     here, form = backend(), await forms.read(StyleForm)
     number = form.request_id or request_id.current()
     with here.progress.of(number) as report:
-        here.refuse_when_closing()
-        loaded = here.models.current()
+        loaded = await _admitted(here, report)
         options = ContinuationOptions(**form.base(WARMUP, 1.1), bpm=form.bpm, sample_rate=form.target_sample_rate)
         return await _play(here, loaded, options, number, report, loop=None, tempo=None)
 
@@ -167,6 +165,18 @@ async def reset() -> dict[str, Any]:
 async def progress() -> dict[str, Any]:
     """How far a request is. Answers at once, also for a request that is not known (yet)."""
     return backend().progress.read(forms.query(ProgressQuery).request_id or "")
+
+
+async def _admitted(here: Backend, report: Report) -> Loaded:
+    """What will play. Who cannot be taken is told at once, before anything is done for him.
+
+    The model may still be loading: clients take a server that initializes as one that can be asked.
+    """
+    here.refuse_when_closing()
+    here.line.refuse_when_full()
+    if not here.models.loaded:
+        report.queue(lambda: 0)
+    return await here.unless_hurried(here.models.ready())
 
 
 def _natural(rate: int, loaded: Loaded) -> int:

@@ -49,7 +49,8 @@ class Line:
             self.playing -= 1
             self._admit()
 
-    async def _wait(self, queued: Callable[[Callable[[], int]], None]) -> None:
+    def refuse_when_full(self) -> None:
+        """Raises Refused (429) if too many wait already."""
         if len(self._waiting) >= self._most_waiting:
             raise Refused(
                 f"{len(self._waiting)} requests wait already.",
@@ -58,6 +59,9 @@ class Line:
                 code="queue_full",
                 retry_after=10,
             )
+
+    async def _wait(self, queued: Callable[[Callable[[], int]], None]) -> None:
+        self.refuse_when_full()
         # Who is admitted is counted as playing from then on.
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)

@@ -10,7 +10,7 @@ import socket
 import threading
 
 from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 
 from darius.errors import InvalidOption
 from serve import logs
@@ -85,8 +85,27 @@ def _check_address(settings: Settings) -> None:
         ) from None
 
 
+class _Config(Config):
+    """Hypercorn's own, but for its sockets: the system gives up a client that takes nothing of what is sent to it.
+
+    Hypercorn waits for such a client for ever, and all that it has for it stays in memory. Accepted sockets have the
+    option from the listening one; systems without it (all but Linux) keep the connection, though no place for a jam.
+    """
+
+    send_seconds = 30.0
+
+    def create_sockets(self) -> Sockets:
+        sockets = super().create_sockets()
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None:
+            for each in (*sockets.secure_sockets, *sockets.insecure_sockets):
+                each.setsockopt(socket.IPPROTO_TCP, option, round(self.send_seconds * 1000))
+        return sockets
+
+
 def _config(settings: Settings) -> Config:
-    config = Config()
+    config = _Config()
+    config.send_seconds = settings.send_timeout
     config.bind = [_address(settings)]
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")

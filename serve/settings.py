@@ -37,6 +37,7 @@ class Settings:
       max_upload_mb: largest request body, in MiB.
       max_audio_seconds: longest audio that is taken.
       max_music_seconds: longest music that one request may ask for.
+      send_timeout: seconds after which a client that takes nothing of what is sent to it is gone.
       api_key: what clients must send; "" for no key.
       cors_origins: origins that browsers may call from, with commas; "*" for all, "" for none.
       model_root: folder that local models may be selected from; "" for none.
@@ -62,6 +63,7 @@ class Settings:
     max_upload_mb: int = _setting(64, least=1, most=1024)
     max_audio_seconds: float = _setting(600.0, least=1, most=3600)
     max_music_seconds: float = _setting(600.0, least=1, most=1200)
+    send_timeout: float = _setting(30.0, least=1, most=600)
     api_key: str = _setting("")
     cors_origins: str = _setting("*")
     model_root: str = _setting("")

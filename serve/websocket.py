@@ -29,7 +29,7 @@ from darius.jam import Dials, KeyStroke
 from serve import request_id, uploads, ws_protocol
 from serve.backend import Backend, backend
 from serve.endings import DISCONNECTED, STOPPED, Ending
-from serve.errors import Refused, sentence
+from serve.errors import Refused, retry_seconds, sentence
 from serve.forms import check
 from serve.jam_fields import STREAM_STYLE, SocketInBars, SocketStream, SocketUpdate, neutral, seed_of
 from serve.live import Live
@@ -41,8 +41,6 @@ from serve.ws_protocol import Conversation, Event, Message, State
 websocket = Blueprint("websocket", __name__)
 log = logging.getLogger("darius.serve")
 
-SEND_SECONDS = 30.0
-"""A client that does not take a message within this time is gone."""
 STREAM_AHEAD = 2
 """Chunks of a stream without bars that go at once; then one per hop."""
 LARGE = 1 << 17
@@ -289,15 +287,20 @@ class Socket:
         await self._send(json.dumps({"type": kind, **facts}))
 
     async def _tell_failure(self, error: DariusError) -> None:
-        await self._tell("error", error=sentence(error), code=error.code)
+        self._count(error.code)
+        wait = retry_seconds(error.http_status, getattr(error, "retry_after", None))
+        await self._tell(
+            "error", error=sentence(error), code=error.code, **({} if wait is None else {"retry_after": wait})
+        )
 
     async def _send(self, *frames: str | bytes) -> None:
         """Sends frames one after the other, nothing between them."""
         try:
-            async with asyncio.timeout(SEND_SECONDS), self._sending:
+            async with asyncio.timeout(self._here.settings.send_timeout), self._sending:
                 for frame in frames:
                     await self._raw_send(frame)
         except TimeoutError:
+            self._count("send_timeout")
             log.warning("a socket's client takes nothing any more; it is left")
             self._over.set()
 
@@ -311,10 +314,15 @@ class Socket:
         except Exception as error:
             # A bug must not cost the musician the jam; it is logged and told.
             number = request_id.current()
+            self._count("internal")
             log.error("a bug: %s", error, exc_info=error)
             await self._tell("error", error=f"The server met a bug; it is in its log as {number}.", code="internal")
 
     # Within.
+
+    def _count(self, code: str) -> None:
+        """Counts a failure for /metrics."""
+        self._here.metrics.errors.labels(code).inc()
 
     @property
     def _playing(self) -> Live:
