@@ -31,6 +31,9 @@ def serve(
     max_music_seconds: Annotated[
         float | None, typer.Option(help="Longest music that one request may ask for. [600]")
     ] = None,
+    send_timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a client that takes nothing is given up. [30]")
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="Key that clients must send; better given as DARIUS_API_KEY.")
     ] = None,
@@ -72,6 +75,7 @@ def serve(
         "max_upload_mb": max_upload_mb,
         "max_audio_seconds": max_audio_seconds,
         "max_music_seconds": max_music_seconds,
+        "send_timeout": send_timeout,
         "api_key": api_key,
         "cors_origins": cors_origins,
         "model_root": text(model_root),
