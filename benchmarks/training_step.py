@@ -9,8 +9,13 @@ Random weights of the right shape measure speed and memory honestly; the losses 
 from __future__ import annotations
 
 import argparse
+import collections
+import gzip
 import json
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +28,8 @@ from finetune import lora, loss, sharding, stacks, step
 
 FIRST = 1_860_000
 """The pretrained model's step, from which a finetune's learning rate goes on."""
+PROFILED = 3
+"""Steps that a profile is taken of."""
 NOISE = np.random.default_rng(0).standard_normal((1 << 24) + 77, np.float32)
 
 
@@ -84,7 +91,46 @@ def main() -> None:
         "step_s": round(float(np.median(seconds[1:])), 4),
         "losses": losses,
     }
-    print(json.dumps(facts))
+    print(json.dumps(facts), flush=True)
+    if args.profile:
+
+        def more() -> None:
+            nonlocal state
+            for index in range(PROFILED):
+                state, metrics = run(state, frozen, batch(config, place, index, args.batch, micro))
+            jax.block_until_ready(metrics)
+
+        profile(more, args.profile)
+
+
+def profile(work: Callable[[], None], count: int) -> None:
+    """The kernels that take the most time of one device, with the operation that each belongs to, a line each."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            work()
+        (file,) = Path(folder).rglob("*.trace.json.gz")
+        events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+    devices = [e["pid"] for e in events if e.get("name") == "process_name" and "GPU" in e["args"]["name"]]
+    threads = {
+        (e["pid"], e["tid"]): e["args"]["name"]
+        for e in events
+        if e.get("name") == "thread_name" and e["pid"] in devices[:1]
+    }
+    # Other threads of a device show the same kernels again, by operation and by module.
+    streams = {thread for thread, name in threads.items() if "Stream" in name} or set(threads)
+    totals: dict[tuple[str, str], list[float]] = collections.defaultdict(lambda: [0, 0.0])
+    for event in events:
+        known = event.get("args", {})
+        if event.get("ph") == "X" and (event["pid"], event["tid"]) in streams:
+            operation = known.get("name") or known.get("tf_op") or known.get("hlo_op", "")
+            total = totals[event["name"][:60], str(operation)[-110:]]
+            total[0] += 1
+            total[1] += event["dur"]
+    everything = sum(micros for _, micros in totals.values())
+    print(json.dumps({"kernels_ms_a_step": round(everything / 1000 / PROFILED, 1)}))
+    for (kernel, operation), (times, micros) in sorted(totals.items(), key=lambda item: -item[1][1])[:count]:
+        ms = round(micros / 1000 / PROFILED, 2)
+        print(json.dumps({"ms": ms, "times": times / PROFILED, "kernel": kernel, "of": operation}))
 
 
 def arguments() -> argparse.Namespace:
@@ -96,6 +142,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--split", action="store_true", help="spread the parameters over the devices")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--profile", type=int, default=0, metavar="N", help="then show the N kernels that cost most")
     return parser.parse_args()
 
 
