@@ -30,6 +30,8 @@ class FrameDecoder:
       device: None is JAX's default device.
       least_rows: smaller batches are filled up to so many rows; None for the platform's best.
       unroll_levels: see `Network`.
+      short_frames: calls of at most so many frames share one program, which stops where they end: compiling one takes
+        half a minute for a GPU.
 
     Raises:
       BadCheckpoint: the parameters do not fit the architecture.
@@ -43,7 +45,9 @@ class FrameDecoder:
         device: jax.Device | None = None,
         least_rows: int | None = None,
         unroll_levels: int = 1,
+        short_frames: int = 10,
     ) -> None:
+        self.short_frames = short_frames
         self.architecture = architecture
         self.device = device or jax.devices()[0]
         cpu = self.device.platform == "cpu"
@@ -57,6 +61,7 @@ class FrameDecoder:
         self._hear = jax.jit(network.hear)
         self._pad = jax.jit(_pad_rows, static_argnames="rows")
         self._first = jax.jit(_first_rows, static_argnames="rows")
+        self._made = jax.jit(_first_frames, static_argnames="frames")
 
     @property
     def dtype(self) -> str:
@@ -75,7 +80,7 @@ class FrameDecoder:
     def play(
         self, state: State, conditioning: ArrayLike, draws: Draws, *, forced: ArrayLike | None = None
     ) -> tuple[jax.Array, State]:
-        """The next frames of every stream; compiled for each number of frames and batch, all small batches as one.
+        """The next frames of every stream; compiled for each number of frames and batch, all small ones as one.
 
         Args:
           conditioning: tokens int32 [B, frames, channels].
@@ -91,14 +96,18 @@ class FrameDecoder:
         # On a GPU sorting is many small kernels, so there the top k are counted.
         size = self.architecture.codebook_size
         listed = list_length(draws.top_k, size) if self.device.platform == "cpu" else None
-        batch = np.shape(conditioning)[0]
+        batch, frames = np.shape(conditioning)[:2]
+        count = None
+        if frames <= self.short_frames and forced is None:
+            count = np.int32(frames)
+            conditioning = np.pad(conditioning, ((0, 0), (0, self.short_frames - frames), (0, 0)), mode="edge")
         inputs = (state, conditioning, draws, forced)
         with memory_errors(f"playing {batch} streams"):
             if batch < self._rows:
                 inputs = self._pad(inputs, rows=self._rows)
-            state, conditioning, draws, forced = inputs
-            played: tuple[jax.Array, State] = self._play(self.packed, state, conditioning, draws, forced, listed=listed)
-            return self._first(played, rows=batch) if batch < self._rows else played
+            played: tuple[jax.Array, State] = self._play(self.packed, *inputs, count, listed=listed)
+            codes, after = self._first(played, rows=batch) if batch < self._rows else played
+            return codes if count is None else self._made(codes, frames=frames), after
 
     def hear(self, state: State, codes: ArrayLike, conditioning: ArrayLike) -> State:
         """The state after known frames, int32 [B, frames, levels]; frames of -1 at the front are skipped."""
@@ -118,3 +127,7 @@ def _pad_rows(tree: Any, *, rows: int) -> Any:
 
 def _first_rows(tree: Any, *, rows: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[:rows], tree)
+
+
+def _first_frames(codes: jax.Array, *, frames: int) -> jax.Array:
+    return codes[:, :frames]

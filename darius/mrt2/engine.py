@@ -66,8 +66,8 @@ class MRT2Engine:
 
     @property
     def call_frames(self) -> tuple[int, ...]:
-        """A turned knob is heard after one short call: 80 ms of music."""
-        return (*(frames for frames in (2, 10) if frames < self.chunk_frames), self.chunk_frames)
+        """A turned knob is heard after one short call: down to 40 ms of music. The short ones share a program."""
+        return (*(frames for frames in (1, 2, 10) if frames < self.chunk_frames), self.chunk_frames)
 
     @property
     def context_frames(self) -> int:

@@ -74,7 +74,7 @@ def random_model(size: str, device: jax.Device, dtype: DType | None) -> MRT2Mode
     parts = random_weights.parts_of(size)
     return MRT2Model(
         name=random_weights.PREFIX + size,
-        decoder=FrameDecoder(architecture, weights.initialise(Network(architecture)), device=device),
+        decoder=FrameDecoder(architecture, weights.initialise(Network(architecture), device=device), device=device),
         codec=parts.load_codec(device, dtype),
         style=CachedStyle(parts.style.load()),
         assets=Assets(),

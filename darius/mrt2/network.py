@@ -97,6 +97,7 @@ class Network:
         conditioning: jax.Array,
         draws: Draws,
         forced: jax.Array | None = None,
+        count: jax.Array | None = None,
         *,
         listed: int | None,
     ) -> tuple[jax.Array, State]:
@@ -106,20 +107,24 @@ class Network:
           conditioning: tokens int32 [B, frames, channels] (`darius.mrt2.conditioning`).
           draws: a value a stream.
           forced: codes int32 [B, frames, levels] that are not drawn; -1 where they are. None: all are drawn.
+          count: how many of these frames to make, int32; None: all.
           listed: how the top k are found, see `darius.depthformer.sampling.keep_top_k`.
 
         Returns:
-          codes int32 [B, frames, levels], and the new state.
+          codes int32 [B, frames, levels], -1 in frames that were not made, and the new state.
         """
-
-        def frame(state: State, given: tuple[jax.Array, jax.Array | None]) -> tuple[State, jax.Array]:
-            heard, known = given
-            return self._frame(params, state, heard[:, None], known, draws, listed)
-
         encoded = self._encode(params, conditioning)
-        known = None if forced is None else jnp.swapaxes(forced, 0, 1)
-        state, codes = jax.lax.scan(frame, state, (jnp.swapaxes(encoded, 0, 1), known))
-        return jnp.swapaxes(codes, 0, 1), state
+        batch, frames = conditioning.shape[:2]
+
+        def frame(index: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+            state, codes = carry
+            known = None if forced is None else forced[:, index]
+            state, drawn = self._frame(params, state, encoded[:, index][:, None], known, draws, listed)
+            return state, codes.at[:, index].set(drawn)
+
+        nothing = jnp.full((batch, frames, self.architecture.levels), -1, jnp.int32)
+        state, codes = jax.lax.fori_loop(0, frames if count is None else count, frame, (state, nothing))
+        return codes, state
 
     def hear(self, params: Params, state: State, codes: jax.Array, conditioning: jax.Array) -> State:
         """Streams after known frames: the same as playing them with every code forced.

@@ -60,15 +60,21 @@ def check(network: Network, flat: Flat) -> None:
         raise BadCheckpoint(f"The checkpoint has a tensor too many: {LANGUAGE_MODEL}{extra[0]}.", HINT)
 
 
-def initialise(network: Network, seed: int = 0) -> dict[str, Any]:
-    """Random float32 parameters on the host, flat: kernels scaled by their fan-in, scales one, biases zero.
+def initialise(network: Network, seed: int = 0, *, device: Any = None) -> dict[str, Any]:
+    """Random float32 parameters, flat, drawn on the device: kernels scaled by their fan-in, scales one, biases zero.
 
     All tensors are parts of one block of numbers, each beginning at a place of its own: billions of draws take minutes.
     """
     shapes = {name: value.shape for name, value in flatten(network.shapes()).items()}
     most = max(math.prod(shape) for shape in shapes.values())
-    numbers = np.random.default_rng(seed).standard_normal(most + _PLACES, np.float32)
-    return {name: _random(numbers, name, shape) for name, shape in shapes.items()}
+
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
+        numbers = jax.random.normal(key, (most + _PLACES,))
+        return {name: _random(numbers, name, shape) for name, shape in shapes.items()}
+
+    key = jax.device_put(jax.random.key(seed), device)
+    drawn: dict[str, Any] = jax.jit(draw)(key)
+    return drawn
 
 
 def pack(network: Network, flat: Flat, *, device: Any) -> Params:
@@ -81,29 +87,34 @@ def pack(network: Network, flat: Flat, *, device: Any) -> Params:
       level's own codes.
     """
     dtype = jnp.dtype(network.architecture.model.compute_dtype)
-    cast = {name: _cast(name, value, dtype) for name, value in flat.items()}
-    kernel, bias = cast.pop(f"{_LOGITS}/kernel"), cast.pop(f"{_LOGITS}/bias")
-    size = network.architecture.codebook_size
-    firsts = [network.architecture.reserved + level * size for level in range(network.architecture.levels)]
-    projections = (
-        np.stack([kernel[:, first : first + size] for first in firsts]),
-        np.stack([bias[first : first + size] for first in firsts]),
-    )
-    packed: Params = jax.device_put({"layers": nest(cast), "projections": projections}, device)
+    drawn = any(isinstance(value, jax.Array) for value in flat.values())
+    # What was read from a file is cast on the host: it need not fit on the device as it is.
+    convert = jax.jit(_packed, static_argnums=(1, 2)) if drawn else _packed
+    packed: Params = jax.device_put(convert(dict(flat), network, dtype), device)
     return packed
 
 
-def _cast(name: str, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+def _packed(flat: Flat, network: Network, dtype: Any) -> Params:
+    cast = {name: _cast(name, value, dtype) for name, value in flat.items()}
+    kernel, bias = cast.pop(f"{_LOGITS}/kernel"), cast.pop(f"{_LOGITS}/bias")
+    architecture = network.architecture
+    levels, size = architecture.levels, architecture.codebook_size
+    own = slice(architecture.reserved, architecture.reserved + levels * size)
+    projections = (kernel[:, own].reshape(-1, levels, size).swapaxes(0, 1), bias[own].reshape(levels, size))
+    return {"layers": nest(cast), "projections": projections}
+
+
+def _cast(name: str, value: Any, dtype: Any) -> Any:
     used = name.endswith(("/kernel", "/embedding")) or (name.endswith("/bias") and "_ln/" not in name)
-    return np.asarray(value).astype(dtype if used else np.float32)
+    return value.astype(dtype if used else jnp.float32)
 
 
-def _random(numbers: np.ndarray[Any, Any], name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _random(numbers: jax.Array, name: str, shape: tuple[int, ...]) -> jax.Array:
     leaf = name.rpartition("/")[2]
     if leaf == "scale":
-        return np.ones(shape, np.float32)
+        return jnp.ones(shape)
     if leaf in ("bias", "per_dim_scale"):
-        return np.zeros(shape, np.float32)
+        return jnp.zeros(shape)
     if leaf == "kernel":
         # [in, out] of dense layers, [in, heads, dim] of attention's inputs, [out, heads, dim] of its outputs.
         fan_in = math.prod(shape[1:]) if "output_projection" in name else shape[0]
@@ -111,4 +122,5 @@ def _random(numbers: np.ndarray[Any, Any], name: str, shape: tuple[int, ...]) ->
         fan_in = shape[-1]
     place = zlib.crc32(name.encode()) % _PLACES
     own = numbers[place : place + math.prod(shape)].reshape(shape)
-    return own * np.float32(fan_in**-0.5)
+    scaled: jax.Array = own * fan_in**-0.5
+    return scaled

@@ -51,7 +51,8 @@ CODEC = CodecConfig(
 @functools.cache
 def language_model() -> dict[str, np.ndarray]:
     """Random parameters, flat; controls and hidden states count for so much that wrong ones draw other codes."""
-    flat = weights.initialise(Network(package.architecture(package.TINY)), seed=3)
+    drawn = weights.initialise(Network(package.architecture(package.TINY)), seed=3)
+    flat = {name: np.array(value) for name, value in drawn.items()}
     flat["decoder/depth_body/to_logits/kernel"] *= 3
     flat["encoder/body/layers_1/branched_regular_embedder/regular_embedder/embedding"] *= 50
     return flat
