@@ -79,7 +79,7 @@ def told() -> dict[str, set[str]]:
             facts = {keyword.arg for keyword in call.keywords if keyword.arg}
             for keyword in [keyword.value for keyword in call.keywords if keyword.arg is None]:
                 facts |= {key.value for key in ast.walk(keyword) if isinstance(key, ast.Constant) and key.value}
-            found.setdefault(str(kind.value), set()).update(map(str, facts))
+            found.setdefault(str(call.args[0].value), set()).update(map(str, facts))
     return found
 
 
