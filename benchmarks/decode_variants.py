@@ -25,7 +25,7 @@ import numpy as np
 
 from darius import random_weights
 from darius.depthformer import decode as decoding
-from darius.depthformer import fused, steps
+from darius.depthformer import fused, one_stream, steps
 from darius.depthformer.decode import DecodePlan, Decoder
 from darius.depthformer.layers import rms_norm, run_block
 from darius.depthformer.network import encode_packed
@@ -57,15 +57,12 @@ def decoder() -> Decoder:
 
 
 @functools.cache
-def compiled_kernels() -> Any:
+def kernels() -> Any:
+    """The kernels of one stream and their matrices, where they can run."""
     config, device = decoder().config, jax.devices()[0]
-    possible = fused.possible(config, device)
-    return {rows: fused.code(config, rows, device) for rows in (1, 2)} if possible else {}
-
-
-@functools.cache
-def kernel_matrices() -> Any:
-    return fused.prepare(decoder().config, decoder().packed)
+    if not fused.possible(config, device):
+        return {}, None
+    return one_stream.compiled_for(config, device), one_stream.prepare(config, decoder().packed)
 
 
 def check_kernel() -> None:
@@ -90,9 +87,9 @@ def check_kernel() -> None:
         known = jnp.full(layout.codec_levels, -1, jnp.int32)
         dials = jnp.asarray([2.0, 0.0, 40, layout.codec_offset], jnp.float32)
         frame = functools.partial(fused.draw_frame, config)
-        call = jax.jit(lambda p, k, *rest: frame(p, k, compiled_kernels()[rows], *rest))
+        call = jax.jit(lambda p, k, *rest: frame(p, k, kernels()[0][rows].depth, *rest))
         context = jax.random.normal(jax.random.key(rows), (rows, config.embed_dim), jnp.float32)
-        arguments = (packed, kernel_matrices(), context, noise, known, dials)
+        arguments = (packed, kernels()[1].depth, context, noise, known, dials)
         codes, mean, last = call(*arguments)
         logits, expected_mean = network(packed, context, codes)
         together = logits[0] if rows == 1 else 3.0 * logits[0] - 2.0 * logits[1]
@@ -127,25 +124,16 @@ def chunk(name: str, batch: int, flags: str, chunks: int = 10, **plan: Any) -> N
     chosen = dataclasses.replace(base.plan, **plan)
     rows, controls = jnp.asarray(tokens(batch)), Controls.of(batch, seed=np.arange(batch))
     controls = jax.tree.map(jnp.asarray, controls)
+    compiled, matrices = kernels() if chosen.kernels else ({}, None)
     run = jax.jit(
-        functools.partial(
-            decoding.decode,
-            base.config,
-            chosen,
-            compiled_kernels(),
-            guided=True,
-            listed=None,
-            frames=50,
-            attention=decoding.attention_of(base.config, chosen, jax.devices()[0]),
-        ),
+        functools.partial(decoding.decode, base.config, chosen, compiled, guided=True, listed=None, frames=50),
         compiler_options=None if SMOKE else FLAGS[flags],
     )
     began = time.perf_counter()
-    kernel = kernel_matrices() if chosen.depth_kernel else None
-    compiled = run.lower(base.packed, kernel, rows, controls).compile()
+    program = run.lower(base.packed, matrices, rows, controls).compile()
     compile_seconds = time.perf_counter() - began
-    memory = compiled.memory_analysis()
-    times = timed(lambda: compiled(base.packed, kernel, rows, controls), chunks)
+    memory = program.memory_analysis()
+    times = timed(lambda: program(base.packed, matrices, rows, controls), chunks)
     say(
         stage=name,
         batch=batch,
@@ -158,7 +146,7 @@ def chunk(name: str, batch: int, flags: str, chunks: int = 10, **plan: Any) -> N
         peak_GiB=peak(),
     )
     if name == "profile":
-        profile(lambda: jax.block_until_ready(compiled(base.packed, kernel, rows, controls)), f"{batch}-{flags}")
+        profile(lambda: jax.block_until_ready(program(base.packed, matrices, rows, controls)), f"{batch}-{flags}")
 
 
 def timed(work: Any, count: int) -> list[float]:
@@ -254,9 +242,7 @@ def profile(work: Any, name: str) -> None:
 
 STAGES = {
     "kernel": check_kernel,
-    "kernel-chunk": lambda: [
-        chunk("kernel-chunk", 1, flags, chunks=20, depth_kernel=True) for flags in ("none", "graphs")
-    ],
+    "kernel-chunk": lambda: [chunk("kernel-chunk", 1, flags, chunks=20, kernels=True) for flags in ("none", "graphs")],
     "one": lambda: [chunk("one", 1, flags) for flags in FLAGS],
     "unroll": lambda: [
         chunk("unroll", 1, "graphs", unroll_levels=4),

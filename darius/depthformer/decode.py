@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer import cuda, fused, heard, weights
+from darius.depthformer import cuda, fused, heard, one_stream, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
 from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
-from darius.depthformer.steps import Attention, FrameState, frame_step, start, temporal_step
+from darius.depthformer.steps import Attention, frame_step, start
 from darius.errors import InvalidOption, OutOfMemory
 from darius.tokens import MASK_ID
 
@@ -44,7 +44,7 @@ class DecodePlan:
       fused_attention: the encoder's attention through cuDNN, where that is possible.
       whole_rows: see `steps.Attention`.
       count_top_k: find the top k by counting instead of sorting (see `sampling.keep_top_k`).
-      depth_kernel: draw a single stream's frames in one CUDA kernel each (see `fused`), where that is possible.
+      kernels: decode a single stream with CUDA kernels of our own (see `one_stream`), where that is possible.
     """
 
     dtype: DType = "float32"
@@ -56,7 +56,7 @@ class DecodePlan:
     fused_attention: bool = False
     whole_rows: int | None = None
     count_top_k: bool = False
-    depth_kernel: bool = False
+    kernels: bool = False
 
     @classmethod
     def for_platform(cls, platform: str, *, dtype: DType | None = None) -> DecodePlan:
@@ -95,8 +95,8 @@ class Decoder:
         self.device = device or jax.devices()[0]
         self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
         self.packed: Packed = self._place(params)
-        self.kernel: fused.DepthKernel | None = self._ordered()
-        compiled = {} if self.kernel is None else {rows: fused.code(config, rows, self.device) for rows in (1, 2)}
+        self.kernels: one_stream.Kernels | None = self._ordered()
+        compiled = {} if self.kernels is None else one_stream.compiled_for(config, self.device)
         attention = attention_of(config, self.plan, self.device)
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
         run = functools.partial(decode, config, self.plan, compiled, attention=attention)
@@ -114,12 +114,11 @@ class Decoder:
         placed: Packed = jax.device_put(packed, self.device)
         return placed
 
-    def _ordered(self) -> fused.DepthKernel | None:
-        wanted = self.plan.depth_kernel and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
+    def _ordered(self) -> one_stream.Kernels | None:
+        wanted = self.plan.kernels and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
         if not wanted or not fused.possible(self.config, self.device):
             return None
-        kernel: fused.DepthKernel = fused.prepare(self.config, self.packed)
-        return kernel
+        return one_stream.prepare(self.config, self.packed)
 
     def with_params(self, params: Mapping[str, Any] | None) -> Decoder:
         """The same compiled programs with other parameters of the same model, say of a later training step.
@@ -131,11 +130,11 @@ class Decoder:
         """
         other = copy.copy(self)
         if params is None:
-            del other.packed, other.kernel
+            del other.packed, other.kernels
         else:
             weights.check(self.config, params)
             other.packed = other._place(params)
-            other.kernel = other._ordered()
+            other.kernels = other._ordered()
         return other
 
     def decode_chunk(
@@ -170,7 +169,7 @@ class Decoder:
         listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
         call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
         try:
-            codes: jax.Array = call(self.packed, self.kernel, encoder_tokens, controls, given)
+            codes: jax.Array = call(self.packed, self.kernels, encoder_tokens, controls, given)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -187,7 +186,7 @@ class Decoder:
         controls = Controls.of(batch)
         listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
         return self._run.lower(
-            self.packed, self.kernel, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames
+            self.packed, self.kernels, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames
         )
 
     def _given(self, prefix: ArrayLike | None, batch: int, frames: int) -> jax.Array | None:
@@ -233,9 +232,9 @@ def attention_of(config: DepthformerConfig, plan: DecodePlan, device: jax.Device
 def decode(
     config: DepthformerConfig,
     plan: DecodePlan,
-    compiled: Mapping[int, tuple[str, int, int]],
+    compiled: Mapping[int, one_stream.Compiled],
     packed: Packed,
-    kernel: fused.DepthKernel | None,
+    kernels: one_stream.Kernels | None,
     encoder_tokens: jax.Array,
     controls: Controls,
     given: jax.Array | None = None,
@@ -248,7 +247,7 @@ def decode(
     """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
 
     Args:
-      compiled: the depth kernel by rows, see `fused.code`; kernel: its matrices.
+      compiled: the kernels of one stream by rows, see `one_stream`; kernels: their matrices.
       given: codes int32 [B, chunk_frames, levels] that are not drawn; -1 where they are.
       guided: any row has a guidance other than 0.
       listed: how the top k are found, see `sampling.keep_top_k`.
@@ -257,7 +256,13 @@ def decode(
     layout = config.layout
     batch = encoder_tokens.shape[0]
     rows = with_unconditioned(config, encoder_tokens) if guided else encoder_tokens
-    contexts, state = start(config, packed, rows, attention or Attention(encoder_rows=plan.encoder_rows))
+    attention = attention or Attention(encoder_rows=plan.encoder_rows)
+    empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
+    known = jnp.full_like(empty, -1) if given is None else given
+    if kernels is not None and batch == 1:
+        parts = (packed, kernels, compiled[len(rows)], attention)
+        return one_stream.decode(config, *parts, rows, controls, known[0], frames)[None]
+    contexts, state = start(config, packed, rows, attention)
     offsets = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size
 
     def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:
@@ -274,26 +279,12 @@ def decode(
         state, codes = carry
         steps = frame * layout.codec_levels + jnp.arange(layout.codec_levels)
         noise = gumbel(jnp.asarray(controls.seed), jnp.asarray(controls.chunk), steps[:, None], layout.codebook_size)
-        if kernel is not None and batch == 1:
-            vector, memory = temporal_step(config, packed, contexts, state, frame)
-            known_here, noise_here = known[0, frame], noise[:, 0]
-            drawn, mean, _ = fused.draw_frame(
-                config, packed, kernel, compiled[len(rows)], vector[:, 0], noise_here, known_here, dials
-            )
-            state = FrameState(memory, mean[:, None])
-            return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn[None, None], frame, axis=1)
         extras = (packed.projection, offsets, noise, known[:, frame].T)
         state, _, _, drawn = frame_step(
             config, packed, contexts, state, frame, pick, None, extras, unroll_levels=plan.unroll_levels
         )
         return state, jax.lax.dynamic_update_slice_in_dim(codes, drawn.T[:, None], frame, axis=1)
 
-    dials = jnp.stack(
-        [jnp.asarray(dial)[0].astype(jnp.float32) for dial in (controls.guidance, controls.temperature, controls.top_k)]
-        + [jnp.float32(layout.codec_offset)]
-    )
-    empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
-    known = jnp.full_like(empty, -1) if given is None else given
     codes: jax.Array
     _, codes = jax.lax.fori_loop(0, frames, frame_body, (state, empty))
     return codes

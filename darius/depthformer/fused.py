@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import re
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,13 @@ from darius.depthformer import cuda
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Block, Packed
 
-WARPS, HEAD = 8, 64
+HEAD = 64
+THREADS = 512  # and one warp more, which sends
+STEPS = 8  # of 32 inputs: a tile
+SHARED_BYTES = 232_448
+"""What a block may have of a Hopper multiprocessor's shared memory."""
+
+CONSTANTS = dict[str, int | str]
 
 
 class DepthKernel(NamedTuple):
@@ -34,12 +41,14 @@ class DepthKernel(NamedTuple):
 
 def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     """The kernel can run there, and takes a model of this size."""
-    architecture = cuda.architecture(device)
-    widths = (config.embed_dim, config.joined_dim, config.mlp_dim)
-    fits = all(width % (32 * WARPS) == 0 for width in widths) and config.head_dim == HEAD and config.embed_dim <= 1024
     layout = config.layout
+    fits = config.embed_dim % 256 == 0 and config.mlp_dim % 256 == 0 and config.embed_dim <= 1024
+    fits = fits and config.head_dim == HEAD and config.joined_dim == config.embed_dim
     small = layout.codec_levels <= 16 and layout.codebook_size <= 1024 and layout.codebook_size % 8 == 0
-    return architecture is not None and int(architecture) >= 80 and fits and small and cuda.available()
+    if cuda.architecture(device) != "90" or not fits or not small or not cuda.available():
+        return False
+    blocks = int(device.core_count)
+    return all(slots(config, rows, blocks) >= _most_slots(config, blocks) for rows in (1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -54,7 +63,7 @@ def prepare(config: DepthformerConfig, packed: Packed) -> DepthKernel:
     return DepthKernel(
         query_key_value=ordered("query_key_value"),
         out=ordered("out"),
-        gate_up=ordered("gate_up"),
+        gate_up=jnp.stack([pairs(layer.gate_up) for layer in layers]),
         down=ordered("down"),
         norm=jnp.stack([layer.norm for layer in layers]),
         mlp_norm=jnp.stack([layer.mlp_norm for layer in layers]),
@@ -63,51 +72,105 @@ def prepare(config: DepthformerConfig, packed: Packed) -> DepthKernel:
 
 
 def fragments(matrix: jax.Array) -> jax.Array:
-    """[inputs, outputs] -> [units of 8 outputs, warps, steps of 32 inputs, 8 outputs, 4, 8 inputs]: a lane reads 8."""
+    """[inputs, outputs] -> [units of 8 outputs, tiles of 256 inputs, steps of 32, 8 outputs, 4, 8 inputs].
+
+    A lane reads 8 inputs at once, a warp a step, as the tensor cores want them.
+    """
     inputs, outputs = matrix.shape
-    parts = matrix.T.reshape(outputs // 8, 8, WARPS, inputs // (32 * WARPS), 4, 8)
+    parts = matrix.T.reshape(outputs // 8, 8, inputs // (32 * STEPS), STEPS, 4, 8)
     return parts.transpose(0, 2, 3, 1, 4, 5)
 
 
-def code(config: DepthformerConfig, rows: int, device: jax.Device) -> tuple[str, int]:
-    """The kernel's PTX for a model on a device, and how many blocks it runs in. Raises CompileFailed."""
+def pairs(gate_up: jax.Array) -> jax.Array:
+    """`fragments` of two matrices side by side, their units in turns: [units, 2, ...]."""
+    return jnp.stack([fragments(half) for half in jnp.split(gate_up, 2, axis=1)], axis=1)
+
+
+def code(
+    config: DepthformerConfig, rows: int, device: jax.Device, changes: CONSTANTS | None = None
+) -> tuple[str, int, int]:
+    """The kernel's PTX for a model on a device, how many blocks it runs in, and each one's shared memory.
+
+    Args:
+      changes: constants other than the usual, to measure.
+
+    Raises:
+      CompileFailed: see `cuda.ptx`.
+    """
     blocks = int(device.core_count)
-    constants = {**sizes(config, rows), "BLOCKS": blocks}
+    constants = {**sizes(config, rows, blocks), **(changes or {})}
+    ptx = compile_for("depth_frame.cu", constants)
+    return ptx, blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]))
+
+
+def compile_for(name: str, constants: CONSTANTS) -> str:
+    """PTX of one of the kernels, for Hopper."""
     options = tuple(f"-D{name}={value}" for name, value in constants.items())
-    source = (importlib.resources.files("darius.depthformer") / "depth_frame.cu").read_text()
-    return cuda.ptx(source, (f"--gpu-architecture=compute_{cuda.architecture(device)}", *options)), blocks
+    return cuda.ptx(source(name), ("--gpu-architecture=compute_90a", "--std=c++17", *options))
 
 
-def sizes(config: DepthformerConfig, rows: int) -> dict[str, int | str]:
-    """The kernel's constants that the model decides."""
+@functools.cache
+def source(name: str) -> str:
+    """A kernel's source with what it includes in its place, each once."""
+    folder = importlib.resources.files("darius.depthformer")
+    seen: set[str] = set()
+
+    def read(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        text = (folder / name).read_text().replace("#pragma once", "")
+        return re.sub(r'#include "(.+)"', lambda found: read(found[1]), text)
+
+    return read(name)
+
+
+def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
+    """The kernel's constants."""
     return {
         "ROWS": rows,
         "WIDTH": config.embed_dim,
-        "JOINED": config.joined_dim,
         "HEADS": config.num_heads,
         "INNER": config.mlp_dim,
         "LAYERS": config.num_depth_layers,
         "LEVELS": config.layout.codec_levels,
         "CODES": config.layout.codebook_size,
+        "BLOCKS": blocks,
+        "SLOTS": slots(config, rows, blocks),
+        "KEPT_LAYERS": 0,
         "EPSILON": f"{config.norm_epsilon}f",
     }
 
 
-def shared_bytes(config: DepthformerConfig, rows: int, blocks: int) -> int:
+def slots(config: DepthformerConfig, rows: int, blocks: int) -> int:
+    """Slots of the ring of weights: as many as fit."""
+    return (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * config.embed_dim + 16)
+
+
+def _most_slots(config: DepthformerConfig, blocks: int) -> int:
+    """Slots that a phase of the kernel needs at once."""
+    width, inner = config.embed_dim // 8, config.mlp_dim // 8
+    parts = -(-config.mlp_dim // config.embed_dim)
+    return max(-(-3 * width // blocks), -(-width // blocks) * parts, 2 * -(-inner // blocks))
+
+
+def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) -> int:
     """Shared memory of a block; as `Shared` in the kernel."""
-    widest = max(config.embed_dim, config.joined_dim, config.mlp_dim) + 8
-    past = config.joined_dim + 8
-    units = [3 * config.joined_dim // 8, config.embed_dim // 8, config.layout.codebook_size // 8]
-    most = max([-(-unit // blocks) for unit in units] + [2 * -(-(config.mlp_dim // 8) // blocks)])
-    halves = rows * widest + 2 * rows * config.layout.codec_levels * past + rows * past
-    return 2 * halves + 4 * WARPS * (most * rows * 8 + 4) + 64
+    widths = [3 * config.embed_dim, config.layout.codebook_size, config.mlp_dim]
+    units = [-(-width // 8 // blocks) for width in widths]
+    totals = max(units[0], units[1], 2 * units[2])
+    tasks = -(-config.num_heads * rows // blocks)
+    past = tasks * 2 * (2 * config.num_depth_layers * config.layout.codec_levels * (HEAD + 8) + HEAD)
+    halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
+    warps = THREADS // 32
+    return slots * (16 * config.embed_dim + 16) + 2 * halves + past + 4 * warps * (totals * rows * 8 + 2 + 4) + 256
 
 
 def draw_frame(
     config: DepthformerConfig,
     packed: Packed,
     kernel: DepthKernel,
-    compiled: tuple[str, int],
+    compiled: tuple[str, int, int],
     context: jax.Array,
     noise: jax.Array,
     known: jax.Array,
@@ -127,21 +190,16 @@ def draw_frame(
       [rows, codebook_size], by which the kernel can be checked.
     """
     rows, layout = context.shape[0], config.layout
-    ptx, blocks = compiled
+    ptx, blocks, shared = compiled
 
     def shape(dtype: jnp.dtype, *sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype)
 
-    half = packed.embedding.dtype
+    board = rows * (6 * config.embed_dim + config.mlp_dim + layout.codebook_size)
     results = [
         shape(jnp.int32, layout.codec_levels),
         shape(jnp.float32, *context.shape),
-        shape(jnp.uint32, 32),
-        shape(jnp.float32, *context.shape),
-        shape(half, rows, config.joined_dim),
-        shape(half, config.num_depth_layers, 2, rows, layout.codec_levels, config.joined_dim),
-        shape(half, rows, config.mlp_dim),
-        shape(jnp.float32, rows, layout.codebook_size),
+        shape(jnp.uint32, board),
     ]
     operands = [
         kernel.query_key_value,
@@ -158,7 +216,7 @@ def draw_frame(
         noise,
         known,
         dials,
-        jnp.zeros(32, jnp.uint32),
+        jnp.zeros(board, jnp.uint32),
     ]
     made = cuda.call(
         "depth_frame",
@@ -166,8 +224,9 @@ def draw_frame(
         operands,
         results,
         grid=blocks,
-        block=32 * WARPS,
-        shared_bytes=shared_bytes(config, rows, blocks),
+        block=THREADS + 32,
+        shared_bytes=shared,
         aliases={len(operands) - 1: 2},
     )
-    return made[0], made[1], made[7]
+    logits = jax.lax.bitcast_convert_type(made[2][-rows * layout.codebook_size :], jnp.float32)
+    return made[0], made[1], logits.reshape(rows, layout.codebook_size)

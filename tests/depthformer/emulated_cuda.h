@@ -13,8 +13,12 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define DYNAMIC_SHARED(name) unsigned char* name = fibers::now().shared
+struct float2 { float x, y; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+struct uint2 { unsigned x, y; };
 struct uint4 { unsigned x, y, z, w; };
 struct float4 { float x, y, z, w; };
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
@@ -24,10 +28,11 @@ inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 namespace fibers {
 struct Meeting { int here = 0; unsigned round = 0; };
 struct Warp { Meeting meeting; unsigned words[32][8]; };
-struct Block { Meeting meeting; Warp warps[8]; std::vector<unsigned char> shared; };
+struct Block { Meeting meeting; Meeting others; Warp warps[17]; std::vector<unsigned char> shared; };
 struct Fiber { ucontext_t context; std::vector<char> stack; int block, thread; Block* of; unsigned char* shared; bool over = false; };
 inline std::vector<std::unique_ptr<Fiber>> all;
 inline size_t current;
+inline int threads;
 inline ucontext_t home;
 inline Fiber& now() { return *all[current]; }
 inline void yield() { swapcontext(&now().context, &home); }
@@ -38,15 +43,15 @@ inline void meet(Meeting& meeting, int many) {
 }
 inline void (*body)();
 inline void enter() { body(); now().over = true; yield(); }
-inline void run(int blocks, int threads, size_t shared, void (*work)()) {
-  body = work; all.clear();
+inline void run(int blocks, int many, size_t shared, void (*work)()) {
+  body = work; threads = many; all.clear();
   std::vector<Block> made(blocks);
   for (int b = 0; b < blocks; ++b) {
-    made[b].shared.resize(shared + 16);
-    for (int t = 0; t < threads; ++t) {
+    made[b].shared.resize(shared + 128);
+    for (int t = 0; t < many; ++t) {
       auto fiber = std::make_unique<Fiber>();
       fiber->block = b; fiber->thread = t; fiber->of = &made[b];
-      fiber->shared = (unsigned char*)(((uintptr_t)made[b].shared.data() + 15) & ~(uintptr_t)15);
+      fiber->shared = (unsigned char*)(((uintptr_t)made[b].shared.data() + 127) & ~(uintptr_t)127);
       fiber->stack.resize(32768);
       getcontext(&fiber->context);
       fiber->context.uc_stack.ss_sp = fiber->stack.data();
@@ -80,7 +85,9 @@ struct Index { int x; };
 #define threadIdx (Index{fibers::now().thread})
 #define blockIdx (Index{fibers::now().block})
 #define YIELD fibers::yield()
-inline void __syncthreads() { fibers::meet(fibers::now().of->meeting, 256); }
+inline void __syncthreads() { fibers::meet(fibers::now().of->meeting, fibers::threads); }
+inline void meet() { fibers::meet(fibers::now().of->others, fibers::threads - 32); }
+inline void __syncwarp() { fibers::meet(fibers::warp().meeting, 32); }
 inline unsigned __shfl_sync(unsigned, unsigned x, int lane) {
   return fibers::exchange(&x, 1, [&](fibers::Warp& w) { return w.words[lane][0]; });
 }
@@ -90,13 +97,23 @@ inline int __shfl_xor_sync(unsigned m, int x, int apart) { return (int)__shfl_sy
 inline unsigned __reduce_add_sync(unsigned, unsigned x) {
   return fibers::exchange(&x, 1, [](fibers::Warp& w) { unsigned sum = 0; for (auto& word : w.words) sum += word[0]; return sum; });
 }
-inline uint4 load_weights(const uint4* at) { return *at; }
-inline float4 load_shared_work(const float4* at) { return *at; }
-inline float load_shared_work(const float* at) { return *at; }
+inline uint4 read_words(const unsigned* at) { return *(const uint4*)at; }
+inline void write_word(unsigned* at, unsigned word) { *at = word; }
+// A gate holds the arrivals of a round, those missing, and the round.
+inline void make_gate(unsigned long long* gate, unsigned arrivals) { *gate = arrivals | (unsigned long long)arrivals << 16; }
 inline void copy_async(void* to, const void* from) { memcpy(to, from, 16); }
 inline void copies_done() {}
-inline void arrive(unsigned* count) { ++*count; }
-inline unsigned arrived(unsigned* count) { return *count; }
+inline void gates_made() {}
+inline bool open(unsigned long long* gate, unsigned parity) { return (*gate >> 32 & 1) != parity; }
+inline void arrive(unsigned long long* gate) {
+  unsigned long long all = *gate & 0xffff, missing = (*gate >> 16 & 0xffff) - 1, round = *gate >> 32;
+  if (!missing) missing = all, ++round;
+  *gate = all | missing << 16 | round << 32;
+}
+inline void copy_through(void* to, const void* from, unsigned bytes, unsigned long long* gate, bool) {
+  memcpy(to, from, bytes);
+  arrive(gate);
+}
 // D += A B for A [16][16] whose rows 8.. are 0, B [16][8]; operands lie over the lanes as PTX's m16n8k16 has them.
 inline void multiply(float d[4], unsigned a0, unsigned a2, unsigned b0, unsigned b1) {
   const unsigned words[4] = {a0, a2, b0, b1};

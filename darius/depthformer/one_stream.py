@@ -1,0 +1,95 @@
+"""A chunk of one stream on a Hopper GPU: a frame is two kernels, the temporal stack's and the depth stack's.
+
+XLA's own programs for a frame of one stream are some hundreds of small kernels, whose launches and ends cost more than
+the work. Knows no sessions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from darius.depthformer import fused, fused_temporal
+from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.layers import Context
+from darius.depthformer.packing import Packed
+from darius.depthformer.sampling import Controls, gumbel
+from darius.depthformer.steps import Attention, start
+
+
+class Kernels(NamedTuple):
+    """Both stacks' matrices as their kernels read them."""
+
+    temporal: fused_temporal.TemporalKernel
+    depth: fused.DepthKernel
+
+
+class Compiled(NamedTuple):
+    """Both kernels for a number of rows: PTX, blocks, shared memory of a block."""
+
+    temporal: tuple[str, int, int]
+    depth: tuple[str, int, int]
+
+
+def prepare(config: DepthformerConfig, packed: Packed) -> Kernels:
+    """Orders the matrices; neither stack's layers may be stacked."""
+    return Kernels(fused_temporal.prepare(config, packed), fused.prepare(config, packed))
+
+
+def compiled_for(config: DepthformerConfig, device: jax.Device) -> dict[int, Compiled]:
+    """Both kernels for one row and for two, with guidance. Raises CompileFailed."""
+    return {
+        rows: Compiled(fused_temporal.code(config, rows, device), fused.code(config, rows, device)) for rows in (1, 2)
+    }
+
+
+def decode(
+    config: DepthformerConfig,
+    packed: Packed,
+    kernels: Kernels,
+    compiled: Compiled,
+    attention: Attention,
+    encoder_tokens: jax.Array,
+    controls: Controls,
+    known: jax.Array,
+    frames: int | jax.Array,
+) -> jax.Array:
+    """A chunk's codes int32 [chunk_frames, levels], 0 past `frames`.
+
+    Args:
+      attention: the encoder's.
+      encoder_tokens: int32 [1 or 2, encoder_length]: conditioned, and unconditioned with guidance.
+      controls: of the one stream, [1] each.
+      known: int32 [chunk_frames, levels]: codes that are not drawn; -1 where they are.
+    """
+    layout, rows = config.layout, encoder_tokens.shape[0]
+    contexts: Any
+    contexts, state = start(config, packed, encoder_tokens, attention)
+    layers = [context for context in contexts if isinstance(context, Context)]
+    seen = fused_temporal.see(config, layers)
+    steps = jnp.arange(layout.chunk_frames * layout.codec_levels).reshape(layout.chunk_frames, -1)
+    seed, chunk = (jnp.asarray(value)[0] for value in (controls.seed, controls.chunk))
+    noise = gumbel(seed, chunk, steps, layout.codebook_size)
+    chosen: list[Any] = [controls.guidance, controls.temperature, controls.top_k]
+    dials = jnp.stack(
+        [jnp.asarray(dial)[0].astype(jnp.float32) for dial in chosen] + [jnp.float32(layout.codec_offset)]
+    )
+
+    def body(frame: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        memory, inputs, drawn_before = carry
+        at = jnp.asarray(frame, jnp.int32)
+        context, memory = fused_temporal.step(
+            config, packed, kernels.temporal, compiled.temporal, seen, memory, inputs, at
+        )
+        drawn, inputs, _ = fused.draw_frame(
+            config, packed, kernels.depth, compiled.depth, context, noise[frame], known[frame], dials
+        )
+        return memory, inputs, jax.lax.dynamic_update_slice_in_dim(drawn_before, drawn[None], frame, axis=0)
+
+    empty = jnp.zeros((layout.chunk_frames, layout.codec_levels), jnp.int32)
+    carry = (fused_temporal.empty_memory(config, rows), state.inputs[:, 0], empty)
+    codes: jax.Array
+    _, _, codes = jax.lax.fori_loop(0, frames, body, carry)
+    return codes

@@ -1,0 +1,270 @@
+// One frame of the temporal stack in one launch, for one stream.
+//
+// Constants: those of streaming.cuh; LAYERS, FRAMES (of a chunk), SLICES (of 256 keys, of the encoder's output).
+// Rounding follows darius/depthformer/layers.py but for the norms, which are rounded once less.
+
+#include "attention.cuh"
+#include "streaming.cuh"
+
+constexpr int TASKS = divide_up(HEADS * ROWS, BLOCKS);  // heads that a block attends with to the past, a warp each
+static_assert(TASKS <= WARPS && FRAMES <= 64, "a warp attends with one head to at most 64 frames");
+constexpr int OWN = Out::MOST * ROWS * 8;  // elements of the residual that a block owns, one a thread
+static_assert(OWN <= THREADS && ROWS * WIDTH / 4 <= THREADS, "a thread an element");
+constexpr int TOTALS = most(most(QueryKeyValue::MOST, Out::MOST), 2 * GateUp::MOST);
+constexpr int LOOKS = ROWS * HEADS * SLICES;  // a head's attention to a slice of the encoder's output
+constexpr int SLICE_BYTES = 256 * HEAD * 2, SLICE_SLOTS = divide_up(SLICE_BYTES, SLOT_BYTES);
+
+struct Shared {
+  Ring ring;
+  Workplace<TOTALS> work;
+  alignas(16) bf16 past[TASKS][2][FRAMES][KEPT];  // keys and values of the present layer
+  alignas(16) bf16 query[TASKS][HEAD];
+  alignas(16) float scores[256];
+  float mixed[8][HEAD];
+};
+
+// What the blocks exchange.
+constexpr int QKV_AT = 0, MIX_AT = QKV_AT + 3 * ROWS * WIDTH, AFTER_SELF_AT = MIX_AT + ROWS * WIDTH;
+constexpr int QUERY_AT = AFTER_SELF_AT + ROWS * WIDTH, SEEN_AT = QUERY_AT + ROWS * WIDTH;
+constexpr int STATISTICS_AT = SEEN_AT + SLICES * ROWS * WIDTH, AFTER_CROSS_AT = STATISTICS_AT + LOOKS * 4;
+constexpr int INNER_AT = AFTER_CROSS_AT + ROWS * WIDTH, RESIDUAL_AT = INNER_AT + ROWS * INNER;
+
+__device__ __forceinline__ void send_slice(Ring& ring, unsigned& sent, const unsigned char* slice) {
+  for (int at = 0; at < SLICE_BYTES; at += SLOT_BYTES)
+    send(ring, sent, slice + at, SLICE_BYTES - at < SLOT_BYTES ? SLICE_BYTES - at : SLOT_BYTES, false, slice);
+}
+// Sixteen bytes of a slice in the ring.
+__device__ __forceinline__ uint4 of_slice(const Ring& ring, unsigned taken, int at) {
+  return *(const uint4*)(ring.slots[(taken + at / SLOT_BYTES) % SLOTS] + at % SLOT_BYTES);
+}
+
+// The attention of a head to a slice of keys: the mix of its values, not yet divided by the sum of shares, and that sum
+// with the highest score. Keys lie like a matrix [HEAD][256] in steps, values like one [256][HEAD] (`fused.fragments`).
+__device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsigned* query, unsigned tag,
+                                     const float* bias, unsigned* seen, unsigned* statistics) {
+  Ring& ring = shared.ring;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8, part = lane % 4;
+  uint2 q[2][2] = {};
+  const float2 added[2] = {*(const float2*)(bias + warp * 8 + part * 2), *(const float2*)(bias + 128 + warp * 8 + part * 2)};
+  if (lane < 4)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) q[i / 2][i % 2] = narrow(await(query + i / 2 * 32 + lane * 8 + i % 2 * 4, tag));
+  __syncwarp();
+  for (int i = 0; i < SLICE_SLOTS; ++i) wait_for(ring, taken + i);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float score[4] = {};
+#pragma unroll
+    for (int s = 0; s < 2; ++s) {
+      const uint4 k = of_slice(ring, taken, ((warp + i * 16) * 2 + s) * 512 + lane * 16);
+      multiply(score, q[s][0].x, q[s][0].y, k.x, k.y);
+      multiply(score, q[s][1].x, q[s][1].y, k.z, k.w);
+    }
+    if (lane < 4) *(float2*)&shared.scores[(warp + i * 16) * 8 + part * 2] = make_float2(score[0] + added[i].x, score[1] + added[i].y);
+  }
+  release(ring, taken, SLICE_SLOTS);
+  meet();
+  // Every warp the same: eight keys a lane.
+  float share[8], highest = -3e38f, sum = 0;
+  unsigned pair[4];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) share[i] = shared.scores[lane * 8 + i], highest = fmaxf(highest, share[i]);
+#pragma unroll
+  for (int apart = 1; apart < 32; apart *= 2) highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, apart));
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const bf16 low = narrow(expf(share[2 * i] - highest)), high = narrow(expf(share[2 * i + 1] - highest));
+    pair[i] = low | (unsigned)high << 16;
+    sum += wide(low) + wide(high);
+  }
+#pragma unroll
+  for (int apart = 1; apart < 32; apart *= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pair[i] = __shfl_sync(~0u, pair[i], step * 4 + part);
+    if (lane >= 4) pair[i] = 0;
+  }
+  for (int i = 0; i < SLICE_SLOTS; ++i) wait_for(ring, taken + i);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    float mix[4] = {};
+    const int unit = warp / 8 * 4 + i;
+    const uint4 v = of_slice(ring, taken, unit * TILE_BYTES + (step * 32 + lane) * 16);
+    multiply(mix, pair[0], pair[1], v.x, v.y);
+    multiply(mix, pair[2], pair[3], v.z, v.w);
+    if (lane < 4) *(float2*)&shared.mixed[step][unit * 8 + part * 2] = make_float2(mix[0], mix[1]);
+  }
+  release(ring, taken, SLICE_SLOTS);
+  meet();
+  if (threadIdx.x < HEAD) {
+    float mix = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) mix += shared.mixed[i][threadIdx.x];
+    publish(seen + threadIdx.x, mix, tag);
+  } else if (threadIdx.x < HEAD + 4) {
+    publish(statistics + threadIdx.x - HEAD, threadIdx.x % 2 ? sum : highest, tag);
+  }
+}
+
+// All slices' mixes together become the input.
+__device__ __forceinline__ void take_seen(Shared& shared, const unsigned* boards, unsigned tag) {
+  constexpr int EACH = WIDTH / 4;
+  const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
+  if (row < ROWS) {
+    float4 mix[SLICES], statistics[SLICES], all = make_float4(0, 0, 0, 0);
+    float highest = -3e38f, sum = 0;
+#pragma unroll
+    for (int s = 0; s < SLICES; ++s) {
+      mix[s] = await(boards + SEEN_AT + (row * SLICES + s) * WIDTH + column, tag);
+      statistics[s] = await(boards + STATISTICS_AT + ((row * SLICES + s) * HEADS + column / HEAD) * 4, tag);
+      highest = fmaxf(highest, statistics[s].x);
+    }
+#pragma unroll
+    for (int s = 0; s < SLICES; ++s) {
+      const float weight = expf(statistics[s].x - highest);
+      sum += weight * statistics[s].y;
+      all.x += weight * mix[s].x, all.y += weight * mix[s].y, all.z += weight * mix[s].z, all.w += weight * mix[s].w;
+    }
+    *(uint2*)&shared.work.input[row][column] = narrow(make_float4(all.x / sum, all.y / sum, all.z / sum, all.w / sum));
+  }
+  meet();
+}
+
+// Joined layers: every matrix has its layers one after the other, so have the norms, [LAYERS][WIDTH].
+extern "C" __global__ void __launch_bounds__(THREADS + 32, 1)
+temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigned char* cross_query,
+               const unsigned char* cross_out, const unsigned char* gate_up, const unsigned char* down, const bf16* norms,
+               const bf16* cross_norms, const bf16* mlp_norms,
+               const bf16* bias,            // [HEADS][FRAMES][FRAMES]
+               const unsigned char* keys,   // [LAYERS][ROWS][SLICES][HEADS] slices of the encoder's output
+               const unsigned char* values,
+               const float* cross_bias,     // [ROWS][SLICES * 256]
+               const float* input,          // [ROWS][WIDTH]
+               const int* frames,           // how many there were before
+               const bf16* earlier,         // what `memory` begins with: the same memory
+               const unsigned* zeros,       // what `boards` begins with: the same memory
+               float* output,               // [ROWS][WIDTH]
+               bf16* memory,                // [LAYERS][2][ROWS][HEADS][FRAMES][HEAD]: keys and values
+               unsigned* boards
+#ifdef PROFILE
+               , long long* stamps
+#endif
+) {
+  DYNAMIC_SHARED(bytes);
+  Shared& shared = *(Shared*)bytes;
+  Ring& ring = shared.ring;
+  auto& work = shared.work;
+  make(ring);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  if (warp == SENDER) {
+    if (lane) return;
+    unsigned sent = 0;
+    for (int layer = 0; layer < LAYERS; ++layer) {
+      send_matrix<QueryKeyValue>(ring, sent, qkv + layer * QueryKeyValue::BYTES, false);
+      send_matrix<Out>(ring, sent, out + layer * Out::BYTES, false);
+      send_matrix<Out>(ring, sent, cross_query + layer * Out::BYTES, false);
+      for (int look = blockIdx.x; look < LOOKS; look += BLOCKS) {
+        send_slice(ring, sent, keys + ((size_t)layer * LOOKS + look) * SLICE_BYTES);
+        send_slice(ring, sent, values + ((size_t)layer * LOOKS + look) * SLICE_BYTES);
+      }
+      send_matrix<Out>(ring, sent, cross_out + layer * Out::BYTES, false);
+      send_matrix<GateUp>(ring, sent, gate_up + layer * GateUp::BYTES, false);
+      send_matrix<Down>(ring, sent, down + layer * Down::BYTES, false);
+    }
+    return;
+  }
+
+  const int frame = *frames, i = threadIdx.x, unit = i / (8 * ROWS), row = i / 8 % ROWS, column = i % 8;
+  const int task = BLOCKS - 1 - (int)blockIdx.x + warp * BLOCKS, head = task % HEADS, task_row = task / HEADS;
+  const bool attends = warp < TASKS && task < HEADS * ROWS;
+  // This thread's element of the residual, if it has one.
+  const int own = (blockIdx.x + unit * BLOCKS) * 8 + column;
+  const bool owner = unit < Out::mine();
+  float mine = owner ? input[row * WIDTH + own] : 0;
+  unsigned taken = 0;
+  int phase = 0;
+#ifdef PROFILE
+  int stamped = 0;
+#endif
+
+  for (int layer = 0; layer < LAYERS; ++layer) {
+    const unsigned tag = (layer + 1) & 1, before = tag ^ 1;
+    STAMP(0);
+    bf16* own_memory[2];
+    if (attends)
+#pragma unroll
+      for (int which = 0; which < 2; ++which) {
+        own_memory[which] = memory + ((((size_t)layer * 2 + which) * ROWS + task_row) * HEADS + head) * FRAMES * HEAD;
+        for (int j = lane; j < frame * 8; j += 32)
+          copy_async(&shared.past[warp][which][j / 8][j % 8 * 8], own_memory[which] + j * 8);
+      }
+    take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
+      return layer ? await(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
+    });
+    STAMP(1);
+    product<QueryKeyValue>(ring, taken, work);
+    for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
+      const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
+      publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
+    }
+    STAMP(2);
+
+    if (attends) {
+      copies_done();
+      __syncwarp();
+      attend<FRAMES>(shared.past[warp][0][0], shared.past[warp][1][0], shared.query[warp],
+                     boards + QKV_AT + task_row * 3 * WIDTH + head * HEAD, tag,
+                     bias + (head * FRAMES + frame) * FRAMES, frame, boards + MIX_AT + task_row * WIDTH + head * HEAD);
+#pragma unroll
+      for (int which = 0; which < 2; ++which)
+        *(unsigned*)(own_memory[which] + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
+    }
+    STAMP(3);
+    if (Out::mine()) {
+      take_board<WIDTH>(work, boards + MIX_AT, tag);
+      STAMP(4);
+      product<Out>(ring, taken, work);
+      if (owner) publish(boards + AFTER_SELF_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+    }
+    STAMP(5);
+
+    if (Out::mine()) {
+      take_residual(work, ++phase, cross_norms + layer * WIDTH,
+                    [&](int r, int c) { return await(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
+      STAMP(6);
+      product<Out>(ring, taken, work);
+      if (owner)
+        publish(boards + QUERY_AT + row * WIDTH + own, total(work, unit, row, column) * norm_factor(work, phase, row), tag);
+    }
+    STAMP(7);
+    for (int each = blockIdx.x; each < LOOKS; each += BLOCKS) {
+      const int slice = each / HEADS % SLICES, its = each / HEADS / SLICES, which = each % HEADS;
+      look(shared, taken, boards + QUERY_AT + its * WIDTH + which * HEAD, tag, cross_bias + (its * SLICES + slice) * 256,
+           boards + SEEN_AT + (its * SLICES + slice) * WIDTH + which * HEAD, boards + STATISTICS_AT + each * 4);
+    }
+    STAMP(8);
+    if (Out::mine()) {
+      take_seen(shared, boards, tag);
+      STAMP(9);
+      product<Out>(ring, taken, work);
+      if (owner) publish(boards + AFTER_CROSS_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+    }
+    STAMP(10);
+
+    take_residual(work, ++phase, mlp_norms + layer * WIDTH,
+                  [&](int r, int c) { return await(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
+    STAMP(11);
+    product<GateUp>(ring, taken, work);
+    publish_inner(work, boards + INNER_AT, phase, tag);
+    STAMP(12);
+    if (Down::mine()) {
+      take_board<INNER>(work, boards + INNER_AT, tag);
+      STAMP(13);
+      product<Down>(ring, taken, work);
+      if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+    }
+    STAMP(14);
+  }
+  if (owner) output[row * WIDTH + own] = mine;
+}
