@@ -60,7 +60,7 @@ class Conductor:
         self.engine = engine
         self._frames, self._clock = frames, clock
         self._programs = Programs(buckets)
-        self._turns = order.Turns()
+        self._turns, self._share = order.Turns(), order.Share()
         self._waiting: list[Request] = []
         self._running: list[Request] = []
         self._expected: set[Hashable] = set()
@@ -142,8 +142,10 @@ class Conductor:
           Busy: the conductor is closing.
         """
         future: Future[T] = Future()
-        begin_by = self._clock() + WORK_SECONDS if deadline is None else deadline
-        self._add(Work(work=work, deadline=begin_by, number=next(self._numbers), future=future, then=then))
+        now = self._clock()
+        begin_by = now + WORK_SECONDS if deadline is None else deadline
+        number = next(self._numbers)
+        self._add(Work(work=work, deadline=begin_by, number=number, future=future, then=then, asked=now))
         return future
 
     def position(self, future: Future[Any]) -> int | None:
@@ -284,13 +286,15 @@ class Conductor:
         return max(self._patient_until - time.monotonic(), 0.0) if self._expected else 0.0
 
     def _choose(self) -> tuple[list[Request], int]:
-        ordered = order.in_order(self._waiting, self._turns)
+        now = self._clock()
+        ordered = self._share.first(order.in_order(self._waiting, self._turns), now)
         first = ordered[0]
         sizes, seconds = [1], dict[int, float]()
         if isinstance(first, Call):
             sizes = self._programs.ready(first.engine, first.frames)
             seconds = self._programs.seconds(first.engine, first.frames)
-        requests, size = order.batch(ordered, self._clock(), sizes, seconds)
+        requests, size = order.batch(ordered, now, sizes, seconds)
+        self._share.give(requests)
         for request in requests:
             self._turns.give(request.key)
         self._turns.keep({request.key for request in self._waiting})

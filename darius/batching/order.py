@@ -16,6 +16,12 @@ SURE = 0.8
 """Part of the time to its deadline in which a stream's chunk should be there if shorter calls are taken."""
 
 
+PATIENCE = 5.0
+"""Seconds after which who has no deadline has waited long enough, whoever else is in a hurry."""
+SHARE = 8
+"""Of so many calls, one at most goes to who has waited too long; the others keep to the deadlines."""
+
+
 class Turns:
     """How many chunks each key was given while others waited, so that equals take turns.
 
@@ -43,6 +49,30 @@ class Turns:
         self._given = {key: given for key, given in self._given.items() if key in waiting}
 
 
+class Share:
+    """Sees to it that who has no deadline is served at all beside jams that keep the device busy, or more than busy.
+
+    Once it has waited `PATIENCE` seconds it goes first, with as many of the others as there is room for; but only if
+    none without a deadline went with the last `SHARE` - 1 calls. So it waits for a bounded time, and costs those in
+    a hurry a bounded part.
+    """
+
+    def __init__(self) -> None:
+        self._calls = SHARE
+
+    def first(self, ordered: Sequence[Request], now: float) -> list[Request]:
+        """All that waits, see `in_order`, with the one whose share it is in front."""
+        if self._calls < SHARE - 1:
+            return list(ordered)
+        patient = (r for r in ordered if math.isinf(r.deadline) and now - r.asked >= PATIENCE)
+        chosen = next(patient, None)
+        return [*([chosen] if chosen else []), *(request for request in ordered if request is not chosen)]
+
+    def give(self, requests: Sequence[Request]) -> None:
+        """These went to the device together."""
+        self._calls = 0 if any(math.isinf(request.deadline) for request in requests) else self._calls + 1
+
+
 def in_order(waiting: Sequence[Request], turns: Turns) -> list[Request]:
     """All that waits, the next first."""
     return sorted(waiting, key=lambda request: (request.deadline, turns.of(request), request.number))
@@ -54,7 +84,7 @@ def batch(
     """The requests of the next device call, and the bucket size they go into (1 for other work, which runs alone).
 
     Args:
-      ordered: all that waits, see `in_order`; not empty.
+      ordered: all that waits, see `in_order` and `Share`; not empty.
       sizes: buckets that may be used for the first request, ascending.
       seconds: how long a call of each bucket usually takes, where known.
     """
@@ -63,7 +93,7 @@ def batch(
         return [first], 1
     peers = [r for r in ordered if isinstance(r, Call) and r.engine is first.engine and r.frames == first.frames]
     urgent = sum(math.isfinite(peer.deadline) for peer in peers)
-    if urgent:
+    if math.isfinite(first.deadline):
         in_time = [size for size in sizes if now + seconds.get(size, 0.0) <= first.deadline]
         if in_time:
             size = best_size(urgent, in_time, seconds)
@@ -78,7 +108,7 @@ def batch(
     else:
         short = [size for size in sizes if seconds.get(size, 0.0) <= MOST_BLOCKING]
         size = best_size(len(peers), short or sizes[:1], seconds)
-    # Those without a deadline come after the others in `peers`: they take the places that would have been padding.
+    # Others without a deadline come last in `peers`: they take the places that would have been padding.
     return list(peers[:size]), size
 
 

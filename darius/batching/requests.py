@@ -58,13 +58,14 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """Any other work for the device; runs alone. `then` as in `Call`."""
+    """Any other work for the device; runs alone. `then` and `asked` as in `Call`."""
 
     work: Callable[[], Any]
     deadline: float
     number: int
     future: Future[Any]
     then: Hashable = None
+    asked: float = 0.0
 
     @property
     def key(self) -> Hashable:
