@@ -63,7 +63,14 @@ class DecodePlan:
         """The default of a JAX platform: "cpu", or anything else as a GPU."""
         if platform == "cpu":
             return cls(dtype=dtype or "float32")
-        return cls(dtype=dtype or "bfloat16", unroll_levels=16, count_top_k=True)
+        return cls(
+            dtype=dtype or "bfloat16",
+            unroll_levels=4,
+            encoder_rows=32,
+            fused_attention=True,
+            whole_rows=64,
+            count_top_k=True,
+        )
 
 
 class Decoder:
