@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from typing import Any
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config, Sockets
@@ -46,6 +47,7 @@ def run(settings: Settings) -> None:
 async def _serve(app: object, here: Backend, settings: Settings) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, asked.set)
 
@@ -60,6 +62,13 @@ async def _serve(app: object, here: Backend, settings: Settings) -> None:
     scheme = "https" if settings.certfile else "http"
     log.info("listening on %s://%s; the tester is at /tester", scheme, _address(settings))
     await hypercorn_serve(app, _config(settings), shutdown_trigger=drained)  # type: ignore[arg-type]
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As by default, but for connections that are cut off at the end, or that the system gave up because their clients
+    took nothing any more: asyncio takes each for an error."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError | TimeoutError):
+        loop.default_exception_handler(context)
 
 
 def _leave() -> None:

@@ -71,7 +71,8 @@ async def jam_socket() -> None:
     """A jam over a socket; see docs/websocket.md."""
     await socket.accept()
     await Socket(backend(), socket.receive, socket.send).run()
-    await socket.close(1000)
+    with contextlib.suppress(OSError):  # a client that takes nothing any more takes no goodbye either
+        await socket.close(1000)
 
 
 class Socket:
