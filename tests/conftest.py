@@ -1,4 +1,4 @@
-"""What every test may use: the loops, the model `tiny` loaded once, and two servers started once.
+"""What every test may use: the loops, the model `tiny` loaded once, and three servers started once.
 
 `server` plays `tiny` with every default. Tests that need other flags, or that stop or break it, start their own with
 `serving.running_server` and the fixture `server_log` for its output.
@@ -56,6 +56,16 @@ def quick_server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("quick")
     settings = {"DARIUS_MODEL": str(write_small(folder / "small")), "DARIUS_MAX_SESSIONS": "3"}
     with running_server(output=folder / "log.txt", env=settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mrt2_server(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server with three places for jams and a small Magenta RealTime 2: random weights, so noise. Leave no
+    jam behind."""
+    pytest.importorskip("magenta_rt", reason="magenta-rt has no release for this Python")
+    settings = {"DARIUS_MODEL": "random:mrt2-tiny", "DARIUS_MAX_SESSIONS": "3"}
+    with running_server(output=tmp_path_factory.mktemp("mrt2") / "log.txt", env=settings) as running:
         yield running
 
 

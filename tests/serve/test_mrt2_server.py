@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server, heard, loop_bytes, running_server
+from serving import Server, heard, loop_bytes
 from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("magenta_rt", reason="magenta-rt has no release for this Python")
 
 WAIT = 120.0
-
-
-@pytest.fixture(scope="module")
-def mrt2(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = {"DARIUS_MODEL": "random:mrt2-tiny", "DARIUS_MAX_SESSIONS": "1"}
-    with running_server(output=tmp_path_factory.mktemp("mrt2") / "log.txt", env=settings) as running:
-        yield running
 
 
 def say(socket: ClientConnection, **message: Any) -> None:
@@ -37,22 +28,24 @@ def hear(socket: ClientConnection, kind: str, *, tolerate: tuple[str, ...] = ("c
         assert message["type"] in tolerate, message
 
 
-def test_it_says_what_it_supports(mrt2: Server, quick_server: Server) -> None:
-    status = mrt2.get("/model/status").json()
+def test_it_says_what_it_supports(mrt2_server: Server, quick_server: Server) -> None:
+    status = mrt2_server.get("/model/status").json()
     assert {"notes", "drums", "style"} <= set(status["supports"])
     assert status["model_chunk_seconds"] == 1.0
     assert "notes" not in quick_server.get("/model/status").json()["supports"]
 
 
-def test_a_loop_is_continued_by_exact_bars(mrt2: Server) -> None:
+def test_a_loop_is_continued_by_exact_bars(mrt2_server: Server) -> None:
     fields = {"bpm": "120", "bars": "2", "seed": "7", "styles": "acid house", "drums": "on"}
-    first, again = (mrt2.post("/generate", data=fields, files={"loop_audio": loop_bytes()}).json() for _ in range(2))
+    first, again = (
+        mrt2_server.post("/generate", data=fields, files={"loop_audio": loop_bytes()}).json() for _ in range(2)
+    )
     assert len(heard(first["audio_base64"])) == 2 * 2 * 44_100
     assert first["audio_base64"] == again["audio_base64"]
 
 
-def test_a_stream_takes_notes_and_drums_while_it_plays(mrt2: Server) -> None:
-    with connect(mrt2.ws_url, max_size=None) as socket:
+def test_a_stream_takes_notes_and_drums_while_it_plays(mrt2_server: Server) -> None:
+    with connect(mrt2_server.ws_url, max_size=None) as socket:
         say(socket, type="start", mode="rt", params={"max_decode_frames": 5, "seed": 3, "drums": "off"})
         hear(socket, "started")
         chunk = hear(socket, "chunk")
@@ -71,8 +64,8 @@ def test_a_stream_takes_notes_and_drums_while_it_plays(mrt2: Server) -> None:
         hear(socket, "stopped")
 
 
-def test_a_jam_in_bars_goes_on_from_a_loop(mrt2: Server) -> None:
-    with connect(mrt2.ws_url, max_size=None) as socket:
+def test_a_jam_in_bars_goes_on_from_a_loop(mrt2_server: Server) -> None:
+    with connect(mrt2_server.ws_url, max_size=None) as socket:
         loop = base64.b64encode(loop_bytes()).decode()
         params = {"bpm": 120, "bars_per_chunk": 1, "seed": 5, "pace": "asap"}
         say(socket, type="start", mode="bar", loop_audio_b64=loop, params=params)
