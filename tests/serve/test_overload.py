@@ -1,4 +1,5 @@
-"""More starts than places: exactly the surplus is refused, at once and politely, and nobody who plays notices.
+"""More starts than places: exactly the surplus is refused, at once and politely, and nobody who plays notices. And who
+takes nothing of what is sent to him is given up, with all that he holds.
 
 Refusals are timed one after the other, by their median: the promise is the server's 100 ms, and on a busy machine a
 single call may wait for a core. With all of them at once only their number is promised.
@@ -26,6 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 PLACES, LINE = 3, 2
 """Of the server here: jams at once (and one-shots that play), and one-shots that wait."""
 PROMISED = 0.1
+SEND_SECONDS = 3
 LOOP = loop_bytes(seconds=1.0)
 JAM = {"bpm": "240", "bars_per_chunk": "1"}
 
@@ -36,6 +38,7 @@ def full(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("full")
     model = write_small(folder / "small")
     flags = ("--model", str(model), "--max-sessions", str(PLACES), "--max-queue", str(LINE))
+    flags += ("--send-timeout", str(SEND_SECONDS))
     with running_server(*flags, output=folder / "log.txt") as server:
         yield server
 
@@ -237,3 +240,69 @@ def test_who_plays_hears_bit_for_bit_what_he_hears_alone(full: Server) -> None:
         over.set()
         assert raging.result() > 0
     assert together == alone
+
+
+def deaf(server: Server, request: bytes) -> socket.socket:
+    """A connection that asks, and never reads; the little that its side of it holds is soon full."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(request)
+    return connection
+
+
+def settled(server: Server) -> int:
+    """Sockets that it holds once those of calls that are over are closed."""
+    server.get("/ping")  # the test's own
+    held = -1
+    while (now := connections(server)) != held:
+        held = now
+        time.sleep(0.5)
+    return held
+
+
+def connections(server: Server) -> int:
+    """Sockets that the server's process holds."""
+    files = Path(f"/proc/{server.process.pid}/fd")
+    held = 0
+    for file in files.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held += file.readlink().name.startswith("socket:")
+    return held
+
+
+needs_linux = pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such time-out")
+
+
+@needs_linux
+def test_who_never_reads_his_chunk_does_not_keep_his_connection(full: Server) -> None:
+    with stopped_afterwards(full):
+        slow = {"bpm": "60", "bars_per_chunk": "8", "target_sample_rate": "96000"}  # 33 MB of base64 a chunk
+        session = begun(full, **slow)
+        before, said = settled(full), len(full.log())
+        with deaf(full, f"GET /jam/next?session_id={session} HTTP/1.1\r\nHost: here\r\n\r\n".encode()):
+            query = {"session_id": session}
+            until(lambda: full.get("/jam/status", params=query).json()["last_delivered_index"] == 0)
+            assert connections(full) > before
+            until(lambda: connections(full) == before, 60)
+        assert full.get("/jam/status", params={"session_id": session}).json()["running"] is True
+        assert "Traceback" not in full.log()[said:]
+
+
+@needs_linux
+def test_who_never_reads_his_socket_does_not_keep_his_place(full: Server) -> None:
+    message = json.dumps({"type": "start", "mode": "rt", "params": {"pace": "asap"}}).encode()
+    frame = b"\x81" + bytes([0x80 | len(message)]) + bytes(4) + message  # masked with zeros
+    upgrade = (
+        b"GET /ws/jam HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    before, said = settled(full), len(full.log())
+    with deaf(full, upgrade) as connection:
+        assert b"101" in connection.recv(300)
+        connection.sendall(frame)
+        full.wait_for("/health", "active_jams", 1, 30)
+        full.wait_for("/health", "active_jams", 0, 60)
+        until(lambda: connections(full) == before, 60)
+    assert gauge(full, 'darius_sessions_ended_total{reason="disconnected"}') >= 1
+    assert "Traceback" not in full.log()[said:]
