@@ -6,6 +6,7 @@ Random weights of the right shape measure speed honestly: the arithmetic does no
 from __future__ import annotations
 
 import dataclasses
+import math
 import resource
 import sys
 import time
@@ -27,6 +28,7 @@ class BatchSpeed:
 
     Attributes:
       batch: streams decoded together.
+      chunks: that were timed.
       compile_seconds: the first chunk (compilation included) less a usual one.
       p50, p95: of a whole chunk, tokens and audio.
       codec_p50: of the codec alone, measured apart.
@@ -36,6 +38,7 @@ class BatchSpeed:
     """
 
     batch: int
+    chunks: int
     compile_seconds: float
     p50: float
     p95: float
@@ -51,19 +54,21 @@ def measure(
     *,
     chunks: int = 10,
     guidance: float = 5.0,
+    seconds: float = math.inf,
     report: Callable[[str, float], None],
 ) -> list[BatchSpeed]:
-    """Measures each batch size in turn, `chunks` chunks each after one to compile."""
+    """Measures each batch size in turn, `chunks` chunks each after one to compile; fewer after so many `seconds`."""
     results = []
     for i, batch in enumerate(batches):
         report(f"{batch} streams", i / len(batches))
         with memory_errors(f"playing {batch} streams"):
-            results.append(_measure_batch(engine, batch, chunks, guidance))
+            results.append(_measure_batch(engine, batch, chunks, guidance, seconds))
     report("done", 1.0)
     return results
 
 
-def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> BatchSpeed:
+def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float, seconds: float) -> BatchSpeed:
+    until = time.perf_counter() + seconds
     import jax
 
     rng = np.random.default_rng(0)
@@ -77,19 +82,24 @@ def _measure_batch(engine: Engine, batch: int, chunks: int, guidance: float) -> 
         _, _, streams = session.advance(engine, streams, knobs)
 
     first = _seconds(chunk)
-    whole = [_seconds(chunk) for _ in range(chunks)]
+    whole = [_seconds(chunk)]
+    while len(whole) < chunks and time.perf_counter() < until:
+        whole.append(_seconds(chunk))
     codes = jax.device_put(streams.context[:, -engine.chunk_frames :], engine.device)  # as they come from the model
-    codec_times = [_seconds(lambda: engine.codec.step(streams.codec, codes)) for _ in range(max(chunks // 2, 2))]
+    codec_times = [
+        _seconds(lambda: engine.codec.step(streams.codec, codes)) for _ in range(min(max(chunks // 2, 2), 10))
+    ]
     p50, codec_p50 = float(np.median(whole)), float(np.median(codec_times))
     return BatchSpeed(
         batch=batch,
+        chunks=len(whole),
         compile_seconds=max(first - p50, 0.0),
         p50=p50,
         p95=float(np.percentile(whole, 95)),
         language_model_p50=max(p50 - codec_p50, 0.0),
         codec_p50=codec_p50,
         real_time_factor=batch * engine.chunk_frames / engine.frame_rate / p50,
-        peak_bytes=_peak_bytes(engine),
+        peak_bytes=peak_bytes(engine),
     )
 
 
@@ -101,7 +111,8 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def _peak_bytes(engine: Engine) -> int | None:
+def peak_bytes(engine: Engine) -> int | None:
+    """The most memory in use so far: the device's own count, or the process's on a CPU."""
     device = engine.device
     if device.platform == "cpu":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -49,7 +49,7 @@ def engine(size: str, device: Any, dtype: DType | None, *, plan: DecodePlan | No
     """
     from darius.depthformer.decode import Decoder
 
-    config = _config(size)
+    config = config_of(size)
     decoder = Decoder(config, language_model(config), dtype=dtype, device=device, plan=plan)
     return V1Engine(decoder=decoder, codec=parts_of(size).load_codec(device, dtype))
 
@@ -117,7 +117,8 @@ def _spread(name: str, shape: tuple[int, ...], head_dim: int) -> float:
     return float(inputs**-0.5)
 
 
-def _config(size: str) -> DepthformerConfig:
+def config_of(size: str) -> DepthformerConfig:
+    """A size's configuration. Raises InvalidOption."""
     from darius.depthformer.config import DepthformerConfig
 
     presets = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}
@@ -129,3 +130,6 @@ def _known(size: str) -> str:
         choices = ", ".join(SIZES + MRT2_SIZES[:2])
         raise InvalidOption(f"There is no size '{size}' to make random weights of.", f"Choose one of: {choices}.")
     return size
+
+
+_config = config_of  # its former name

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.decode import DecodePlan
 from darius.depthformer.packing import pack
 
 
@@ -40,34 +41,27 @@ class Account:
         return {**dataclasses.asdict(self), "total": self.total}
 
 
-def account(
-    config: DepthformerConfig,
-    batch: int,
-    dtype: DTypeLike,
-    *,
-    guided: bool = True,
-    encoder_rows: int = 16,
-) -> Account:
-    """The memory that `Decoder` needs for a batch of streams.
-
-    Args:
-      dtype: of the plan.
-      encoder_rows: of the plan: rows that the encoder takes at a time.
-    """
-    layout, size = config.layout, jnp.dtype(dtype).itemsize
+def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: bool = True) -> Account:
+    """The memory that `Decoder` needs for a batch of streams, where a device has all that the plan asks for."""
+    layout, size = config.layout, jnp.dtype(plan.dtype).itemsize
     rows = batch * (2 if guided else 1)
     vectors = rows * config.joined_dim * size
-    at_once = min(rows, encoder_rows)
-    scores = at_once * config.num_heads * layout.encoder_length**2 * size
-    activations = at_once * layout.encoder_length * (2 * config.mlp_dim + 3 * config.joined_dim) * size
+    at_once = min(rows, plan.encoder_rows)
+    scores = 0 if plan.fused_attention else 3 * at_once * config.num_heads * layout.encoder_length**2 * size
+    widest = 3 * config.mlp_dim + 2 * config.embed_dim
     encoded = rows * layout.encoder_length * config.embed_dim * size
+    matrices = 2 * config.embed_dim * config.joined_dim * size
+    if plan.whole_rows is not None and rows >= plan.whole_rows and plan.unroll_layers:
+        context = encoded + config.num_temporal_layers * matrices
+    else:
+        context = 2 * config.num_temporal_layers * layout.encoder_length * vectors
     return Account(
-        weights=_weight_bytes(config, dtype),
-        context=2 * config.num_temporal_layers * layout.encoder_length * vectors,
+        weights=_weight_bytes(config, plan.dtype),
+        context=context,
         caches=2
         * vectors
         * (config.num_temporal_layers * layout.chunk_frames + config.num_depth_layers * layout.codec_levels),
-        scratch=3 * scores + 2 * activations + 2 * encoded,
+        scratch=scores + at_once * layout.encoder_length * widest * size + encoded,
     )
 
 

@@ -25,13 +25,28 @@ def bench(
     guidance: Annotated[float, typer.Option(help="Guidance weight; 0 halves the rows.")] = 5.0,
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, or gpu:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    suite: Annotated[
+        str, typer.Option(help="h100 or cpu: everything that is published, with random weights; see --stages.")
+    ] = "",
+    stages: Annotated[
+        str, typer.Option(help="Of a suite, with commas: cold (start), streams, (first) sound, crowd (in real time).")
+    ] = "",
+    budget: Annotated[float, typer.Option(help="Seconds for each stage of a suite, instead of its own.")] = 0.0,
+    memory_limit: Annotated[
+        str, typer.Option(help="Refuse batches that would take more of the device, such as 6G.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON line alone.")] = False,
 ) -> None:
     """Measure how fast a model plays here; a table, then one JSON line.
 
     darius bench --model large --random --batch 1,16,64
+
+    darius bench --suite h100 --json
     """
-    from darius import benchmark
+    if suite:
+        _run_suite(suite, stages, budget, device, dtype, as_json)
+        return
+    from darius import benchmark, memory
     from darius.devices import cpu_name
     from darius.model import load
     from darius.random_weights import PREFIX
@@ -43,6 +58,8 @@ def bench(
         report("weights", 0.0)
         engine = load(PREFIX + model if random else model, device=device, dtype=dtype)
         report("weights", 1.0)
+        if memory_limit:
+            memory.refuse_above(memory.read_limit(memory_limit), engine, sizes)
         speeds = benchmark.measure(engine, sizes, chunks=chunks, guidance=guidance, report=report)
     platform = engine.device
     result = {
@@ -58,6 +75,42 @@ def bench(
     if not as_json:
         _tell(result, speeds)
     typer.echo(json.dumps(result))
+
+
+def _run_suite(name: str, stages: str, budget: float, device: str, dtype: str, as_json: bool) -> None:
+    """Prints a JSON line for every measurement as soon as it is there, and one with all of them at the end."""
+    import datetime
+    import importlib.metadata
+
+    from darius import __version__, suite
+
+    if name not in suite.SUITES:
+        raise InvalidOption(f"There is no suite '{name}'.", f"Choose from: {', '.join(suite.SUITES)}.")
+    chosen = suite.SUITES[name]
+    if budget:
+        chosen = dataclasses.replace(chosen, budget=budget)
+    found: dict[str, list[dict[str, Any]]] = {}
+
+    def tell(stage: str, measured: dict[str, Any]) -> None:
+        measured = {key: round(value, 4) if isinstance(value, float) else value for key, value in measured.items()}
+        found.setdefault(stage, []).append(measured)
+        typer.echo(json.dumps({"stage": stage, **measured}), err=not as_json)
+
+    wanted = [stage.strip() for stage in stages.split(",")] if stages else suite.STAGES
+    suite.run(chosen, wanted, device=device, dtype=dtype, tell=tell)
+    from darius.devices import find_device
+
+    place = find_device(device)
+    whole = {
+        "suite": name,
+        "model": chosen.model,
+        "device": place.device_kind,
+        "darius": __version__,
+        "jax": importlib.metadata.version("jax"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **found,
+    }
+    typer.echo(json.dumps(whole))
 
 
 def _sizes(text: str) -> list[int]:

@@ -13,7 +13,6 @@ import typer
 from darius_cli import output
 
 if TYPE_CHECKING:
-    from darius.depthformer.decode import DType
     from darius.depthformer.parity import Report
 
 PACKAGES = (
@@ -29,8 +28,6 @@ PACKAGES = (
     "hypercorn",
 )
 EXTRAS = {"plot": "matplotlib", "convert": "tensorflow", "finetune": "seqio", "mrt2": "magenta_rt"}
-OVERHEAD = 1.15
-"""Compiled programs and workspace on top of what the shapes say."""
 
 
 def doctor(
@@ -105,14 +102,14 @@ def _examine() -> dict[str, Any]:
 
 def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dict[str, Any]:
     """What a model needs for one stream on this kind of device, and whether it gets it."""
+    from darius import memory
     from darius.codec.config import CodecConfig
-    from darius.depthformer import memory
     from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import DecodePlan
 
-    dtype: DType = "float32" if platform_name == "cpu" else "bfloat16"
     config = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}[name]()
     codec = CodecConfig.tiny() if name == "tiny" else CodecConfig.spectrostream()
-    needs = int(OVERHEAD * (memory.account(config, 1, dtype).total + codec_bytes(codec)))
+    needs = memory.account(config, codec, 1, DecodePlan.for_platform(platform_name)).total
     fits = budget is None or needs < budget
     if not fits:
         say = f"needs {output.human_bytes(needs)}, which this device does not have; use a smaller model"
@@ -123,15 +120,6 @@ def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dic
     else:
         say = "ready"
     return {"name": name, "needs": needs, "fits": fits, "here": here, "verdict": say}
-
-
-def codec_bytes(config: Any) -> int:
-    """Float32 bytes of a codec's weights."""
-    import math
-
-    from darius.codec import weights
-
-    return 4 * sum(math.prod(shape) for shape in weights.shapes(config).values())
 
 
 def _verdict(models: list[dict[str, Any]], platform_name: str) -> str:

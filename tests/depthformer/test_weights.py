@@ -10,6 +10,7 @@ import pytest
 
 from darius.depthformer import memory, weights
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.decode import DecodePlan
 from darius.depthformer.packing import relative_buckets
 from darius.errors import BadCheckpoint, InvalidOption
 
@@ -81,10 +82,15 @@ def test_v1_relative_buckets_are_plain_distances():
     assert relative_buckets(np.array([500]), 128)[0] == 127
 
 
-def test_one_stream_of_large_in_bfloat16_stays_under_four_gigabytes():
-    large = DepthformerConfig.large()
-    assert memory.account(large, 1, "bfloat16").total < 4 * 2**30
-    one, two = (memory.account(large, batch, "bfloat16") for batch in (1, 2))
+def test_what_many_streams_take_grows_with_them_and_the_weights_do_not():
+    large, plan = DepthformerConfig.large(), DecodePlan(dtype="bfloat16")
+    one, two = (memory.account(large, batch, plan) for batch in (1, 2))
     assert two.weights == one.weights
     assert two.context == 2 * one.context
-    assert memory.account(large, 1, "bfloat16", guided=False).context == one.context // 2
+    assert memory.account(large, 1, plan, guided=False).context == one.context // 2
+
+
+def test_hearing_the_encoders_output_itself_takes_a_fraction_of_keys_and_values():
+    large = DepthformerConfig.large()
+    kept, whole = (memory.account(large, 256, DecodePlan(dtype="bfloat16", whole_rows=n)) for n in (None, 64))
+    assert whole.context < kept.context / 30
