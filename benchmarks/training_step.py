@@ -73,7 +73,9 @@ def main() -> None:
     else:
         trained = params
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    options = step.StepOptions(loss=loss.LossOptions(dtype=dtype), lora=args.lora > 0, step_offset=FIRST)
+    options = step.StepOptions(
+        loss=loss.LossOptions(dtype=dtype, fused=args.attention), lora=args.lora > 0, step_offset=FIRST
+    )
     state = step.start(FIRST, trained, place, lora=args.lora > 0)
     run = step.make(config, options, place, state)
     losses, seconds = [], []
@@ -141,6 +143,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--micro-batch", type=int, default=0)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--split", action="store_true", help="spread the parameters over the devices")
+    parser.add_argument("--attention", choices=("cudnn", "xla"), help="the encoder's, in one kernel")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="then show the N kernels that cost most")
     return parser.parse_args()

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from darius.depthformer import layers, network, packing, weights
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.layers import Fused
 from finetune.stacks import stacked_name
 
 ENCODER, TEMPORAL, DEPTH = (
@@ -43,6 +44,7 @@ def hidden(
     dropout_key: jax.Array | None = None,
     adapters: Mapping[str, Any] | None = None,
     prepare: Prepare | None = None,
+    fused: Fused | None = None,
 ) -> Hidden:
     """The decoder's output for target tokens, given those before them.
 
@@ -55,12 +57,13 @@ def hidden(
       adapters: stacked name -> a tree with a leading axis of layers, for some of the kernels.
       prepare: (a tensor or one layer's slice of a stack, the type to give it, its adapter or None) -> the tensor to
         compute with. By default it is cast.
+      fused: how to compute the encoder's attention without its scores in memory, see `layers.Fused`.
     """
     packed = _pack(config, params, dtype, legal_only, adapters or {}, prepare or _cast)
     dropout = (
         layers.Dropout(dropout_key, config.dropout_rate) if dropout_key is not None and config.dropout_rate else None
     )
-    encoded = network.encode_packed(config, packed, inputs, dropout)
+    encoded = network.encode_packed(config, packed, inputs, dropout, fused=fused)
     output = network.decode_packed(config, packed, encoded, inputs, network.shift_right(targets), dropout)
     return Hidden(output, packed.projection)
 

@@ -10,7 +10,7 @@ no normalising factor, all 29824 rows in the softmax.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,13 @@ class LossOptions:
       legal_only: the softmax of a position is over its own level's codes only. The way for models whose decoder never
         considers others (`tiny`, whose other columns mean nothing); the published models were trained over all rows.
       dtype: of activations.
+      fused: the library whose kernel computes the encoder's attention (`layers.Fused`); None for none.
     """
 
     z_loss: float = 1e-4
     legal_only: bool = False
     dtype: DTypeLike = "bfloat16"
+    fused: Literal["cudnn", "xla"] | None = None
 
 
 class Sums(NamedTuple):

@@ -18,6 +18,7 @@ import optax
 from jax.typing import DTypeLike
 
 from darius.depthformer.config import DepthformerConfig
+from darius.depthformer.layers import Fused
 from finetune import adafactor, forward, lora
 from finetune.loss import LossOptions, Sums, token_sums, total, zeros
 from finetune.sharding import Placement
@@ -188,6 +189,7 @@ def _sums(
         dropout_key=dropout_key,
         adapters=trained if options.lora else None,
         prepare=prepare,
+        fused=Fused(options.loss.fused) if options.loss.fused else None,
     )
     return token_sums(config, found, targets, options.loss)
 

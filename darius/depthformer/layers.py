@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from darius.depthformer import heard
 from darius.depthformer.config import DepthformerConfig
@@ -31,9 +32,18 @@ class Dropout(NamedTuple):
         return Dropout(jax.random.fold_in(self.key, index), self.rate)
 
     def drop(self, x: jax.Array, site: int) -> jax.Array:
-        shape = (*x.shape[:-2], 1, x.shape[-1])
+        return x * self._mask((*x.shape[:-2], 1, x.shape[-1]), x.dtype, site)
+
+    def drop_keys(self, values: jax.Array, site: int) -> jax.Array:
+        """What `drop` of attention's shares [..., T, S] does, done to the values [..., S, h]: a key is dropped for
+        all queries, so it may as well be worth nothing. Scores then need not be in memory to be masked."""
+        shape = (*values.shape[:-2], 1, values.shape[-2])
+        return values * self._mask(shape, values.dtype, site).swapaxes(-1, -2)
+
+    def _mask(self, shape: tuple[int, ...], dtype: DTypeLike, site: int) -> jax.Array:
         keep = jax.random.bernoulli(jax.random.fold_in(self.key, site), 1.0 - self.rate, shape)
-        return x * (keep.astype(x.dtype) / jnp.asarray(1.0 - self.rate, x.dtype))
+        keep = jax.lax.optimization_barrier(keep)  # drawn once, not again for every element that it masks
+        return keep.astype(dtype) / jnp.asarray(1.0 - self.rate, dtype)
 
 
 def dropped(dropout: Dropout | None, x: jax.Array, site: int) -> jax.Array:
@@ -66,8 +76,8 @@ def attend(
     scores = jnp.einsum("bhtd,bhsd->bhts", query, keys)
     if bias is not None:
         scores = scores + bias
-    shares = dropped(dropout, jax.nn.softmax(scores, axis=-1), site)
-    mixed = jnp.einsum("bhts,bhsd->bhtd", shares, values).swapaxes(1, 2)
+    values = values if dropout is None else dropout.drop_keys(values, site)
+    mixed = jnp.einsum("bhts,bhsd->bhtd", jax.nn.softmax(scores, axis=-1), values).swapaxes(1, 2)
     return mixed.reshape(*mixed.shape[:2], -1)
 
 
@@ -76,20 +86,35 @@ class Fused(NamedTuple):
 
     Attributes:
       library: cuDNN's takes bfloat16 on NVIDIA cards; XLA's own way is for comparison.
-      lengths: int32 [B]: how many of the keys, from the first on, are seen.
+      lengths: int32 [B]: how many of the keys, from the first on, are seen; None for all.
     """
 
     library: Literal["cudnn", "xla"]
-    lengths: jax.Array
+    lengths: jax.Array | None = None
 
 
 def attend_fused(
-    config: DepthformerConfig, query: jax.Array, keys: jax.Array, values: jax.Array, how: Fused
+    config: DepthformerConfig,
+    query: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    how: Fused,
+    dropout: Dropout | None = None,
+    site: int = 0,
 ) -> jax.Array:
     """`attend` of joined heads, [B, T, J] and [B, S, J] twice -> [B, T, J]; scores and shares are never rounded."""
-    heads = [x.reshape(*x.shape[:-1], config.num_heads, config.head_dim) for x in (query, keys, values)]
+    query_heads, key_heads, value_heads = (
+        x.reshape(*x.shape[:-1], config.num_heads, config.head_dim) for x in (query, keys, values)
+    )
+    if dropout is not None:
+        value_heads = dropout.drop_keys(value_heads.swapaxes(-3, -2), site).swapaxes(-3, -2)
     mixed = jax.nn.dot_product_attention(
-        *heads, scale=1.0, key_value_seq_lengths=how.lengths, implementation=how.library
+        query_heads,
+        key_heads,
+        value_heads,
+        scale=1.0,
+        key_value_seq_lengths=how.lengths,
+        implementation=how.library,
     )
     return mixed.reshape(query.shape)
 
@@ -143,7 +168,7 @@ def run_block(
     Args:
       x: the residual [B, T, D]; its dtype is kept.
       bias: on the self-attention scores, broadcastable to [B, H, T, S].
-      fused: how to compute self-attention without it, where there is neither bias nor cache nor dropout.
+      fused: how to compute self-attention without it, where there is neither bias nor cache.
       dropout: of the attention weights; residual_dropout: of everything else (the depth stack has none).
 
     Returns:
@@ -151,7 +176,7 @@ def run_block(
     """
     query, keys, values = jnp.split(rms_norm(config, block.norm, x) @ block.query_key_value, 3, axis=-1)
     if fused is not None:
-        y = attend_fused(config, query, keys, values, fused) @ block.out
+        y = attend_fused(config, query, keys, values, fused, dropout) @ block.out
     else:
         query, keys, values = (split_heads(config, part) for part in (query, keys, values))
         if remember is not None:

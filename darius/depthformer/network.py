@@ -129,15 +129,25 @@ lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def encode_packed(
-    config: DepthformerConfig, packed: Packed, tokens: jax.Array, dropout: Dropout | None = None
+    config: DepthformerConfig,
+    packed: Packed,
+    tokens: jax.Array,
+    dropout: Dropout | None = None,
+    *,
+    fused: Fused | None = None,
 ) -> jax.Array:
-    """`encode` on packed parameters; the layers may be a tuple or stacked."""
+    """`encode` on packed parameters; the layers may be a tuple or stacked.
+
+    Args:
+      fused: how to compute attention where there is no padding, as in training; see `encode_fused` for padding.
+    """
     dtype = packed.embedding.dtype
     positions = sinusoids(tokens.shape[1], config.embed_dim)
     x = (lookup(packed.embedding, tokens).astype(jnp.float32) + positions).astype(dtype)
     stack_dropout = _child(dropout, 0)
     x = dropped(stack_dropout, x, 0)
-    x = _encoder_stack(config, packed.encoder, x, padding_bias(tokens, dtype), stack_dropout)
+    bias = padding_bias(tokens, dtype) if fused is None else None
+    x = _encoder_stack(config, packed.encoder, x, bias, fused, stack_dropout)
     x = dropped(stack_dropout, rms_norm(config, packed.encoder_norm, x), 1)
     return x * (tokens > 0)[..., None].astype(dtype)
 
@@ -164,11 +174,16 @@ def encode_fused(
 
 
 def _encoder_stack(
-    config: DepthformerConfig, blocks: Blocks, x: jax.Array, bias: jax.Array, dropout: Dropout | None
+    config: DepthformerConfig,
+    blocks: Blocks,
+    x: jax.Array,
+    bias: jax.Array | None,
+    fused: Fused | None,
+    dropout: Dropout | None,
 ) -> jax.Array:
     def run(x: jax.Array, block: Block, index: Index) -> jax.Array:
         own = _child(dropout, index + 2)
-        return run_block(config, block, x, bias, dropout=own, residual_dropout=own)[0]
+        return run_block(config, block, x, bias, fused=fused, dropout=own, residual_dropout=own)[0]
 
     return _through(blocks, x, run)
 

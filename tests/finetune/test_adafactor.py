@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from numpy.typing import NDArray
 
@@ -67,6 +68,21 @@ def test_three_steps_by_hand(shape: tuple[int, ...]) -> None:
         np.testing.assert_allclose(params["a"], expected, atol=1e-5)
         for part in adafactor.PARTS:
             np.testing.assert_allclose(moments["a"][part], state[part], rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(140, 128), (130,)])
+def test_three_steps_as_optax_has_them(shape: tuple[int, ...]) -> None:
+    rms = optax.scale_by_factored_rms(decay_rate=0.8)
+    theirs = optax.chain(rms, optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms(1e-3))
+    rng = np.random.default_rng(3)
+    value = jnp.asarray(rng.normal(0, 0.3, shape), jnp.float32)
+    params, moments, state = {"a": value}, adafactor.init({"a": value}), theirs.init(value)
+    for step in range(3):
+        grad = jnp.asarray(rng.normal(0, 10, shape), jnp.float32)
+        updates, state = jax.jit(theirs.update)(grad, state, value)
+        value = value - 0.01 * updates
+        params, moments = update(params, moments, {"a": grad}, jnp.int32(step), jnp.float32(0.01))
+        np.testing.assert_allclose(params["a"], value, rtol=1e-5, atol=1e-7)
 
 
 def test_factors_have_the_lengths_of_the_smaller_and_the_larger_side() -> None:

@@ -95,6 +95,12 @@ def alone() -> list[float]:
     return losses(small_trainee.options(), micro=4)
 
 
+def test_attention_in_one_kernel_trains_as_attention_through_memory_dropout_included(alone: list[float]) -> None:
+    plain = small_trainee.options()
+    fused = dataclasses.replace(plain, loss=dataclasses.replace(plain.loss, fused="xla"))
+    np.testing.assert_allclose(losses(fused, micro=4, steps=2), alone[:2], rtol=1e-5)
+
+
 def test_two_devices_have_the_loss_curve_of_one_split_or_not(alone: list[float]) -> None:
     output, _ = (process := run_several("devices", devices=2)).communicate(timeout=300)
     assert process.returncode == 0
