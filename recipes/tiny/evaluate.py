@@ -206,7 +206,7 @@ def main() -> None:
     loops = args.loops
     knobs_set = {"guidance": args.guidance, "temperature": args.temperature, "top_k": args.topk}
     result: Numbers = {"model": args.model, "step": model.step} | knobs_set
-    judge = genre_test.Judge.train(GENRES, args.judged) if {"style", "knobs"} & set(args.parts) else None
+    judge = genre_test.Judge.of(GENRES, args.judged, args.judge) if {"style", "knobs"} & set(args.parts) else None
     parts: dict[str, Callable[[], Any]] = {
         "codec": lambda: codec(model, loops, args.clips),
         "continuations": lambda: continuations(model, loops, args.seeds, args.rows, bars=args.bars, **knobs_set),
@@ -229,6 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--loops", type=Path, nargs="*", default=[Path("examples/loops"), Path("tests/loops")])
     parser.add_argument("--clips", type=int, default=12, help="held-out clips for the codec")
     parser.add_argument("--judged", type=int, default=60, help="clips a genre for the classifier")
+    parser.add_argument("--judge", type=Path, help="where the classifier is kept, once it is trained")
     parser.add_argument("--bars", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5, help="of each loop")
     parser.add_argument("--style-seeds", type=int, default=1, help="of each loop and genre")

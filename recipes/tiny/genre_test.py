@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,20 @@ class Judge:
         ranks = [judge._rank(row, label) for row, label in zip(heard[known:], labels[known:], strict=True)]
         own = {"named": float(np.mean(np.array(ranks) < 1)), "among_three": float(np.mean(np.array(ranks) < 3))}
         return dataclasses.replace(cls._fit(tuple(genres), heard, labels), own=own)
+
+    @classmethod
+    def of(cls, genres: Sequence[str], clips: int, path: Path | None) -> Judge:
+        """The judge in a file, if there is one; else a new one, which is written there."""
+        if path is not None and path.exists():
+            with np.load(path) as file:
+                own = dict(zip(("named", "among_three"), file["own"].tolist(), strict=True))
+                kept = {name: file[name] for name in ("mean", "scale", "weights", "bias")}
+                return cls(genres=tuple(file["genres"].tolist()), own=own, **kept)
+        judge = cls.train(genres, clips)
+        if path is not None:
+            arrays = {name: getattr(judge, name) for name in ("genres", "mean", "scale", "weights", "bias")}
+            np.savez(path, own=list(judge.own.values()), **arrays)
+        return judge
 
     @classmethod
     def _fit(cls, genres: tuple[str, ...], heard: NDArray[np.float32], labels: NDArray[np.int64]) -> Judge:

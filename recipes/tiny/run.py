@@ -29,7 +29,7 @@ from recipes.tiny import sizes, supply
 from recipes.tiny.codec import pool as sounds
 from recipes.tiny.codec import ship
 from recipes.tiny.codec import train as codec_training
-from recipes.tiny.lm import batches, package, structure
+from recipes.tiny.lm import batches, listening, package, structure
 from recipes.tiny.lm import train as lm_training
 
 STYLE = Path("darius/assets/tiny/style.safetensors")
@@ -59,10 +59,12 @@ def main() -> None:
 
 
 def _train(args: argparse.Namespace, order: supply.Order, began: float, until: float) -> None:
-    config, settings = sizes.language_model(), _settings(args)
+    settings = _settings(args)
+    config = package.read(args.lm)[0] if args.lm else sizes.language_model()
     frames = round(args.seconds * config.layout.frame_rate)
     with ThreadPoolExecutor(2) as compilers:
-        step = compilers.submit(_compile, config, settings, args.clips, args.held_out, frames)
+        if not args.codec_only:
+            step = compilers.submit(_compile, config, settings, args.clips, args.held_out, frames)
         codec_until = began + 60 * args.codec_minutes
         codec = ship.load_any(args.codec) if args.codec else train_codec(args, order, codec_until)
         ship.write(args.out / "codec.safetensors", *codec)
@@ -85,8 +87,9 @@ def _settings(args: argparse.Namespace) -> lm_training.Settings:
 
 
 def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> tuple[CodecConfig, Any]:
-    """The codec, trained on whatever is rendered while it learns."""
-    config = sizes.codec()
+    """The codec, trained on whatever is rendered while it learns; with --refine only the decoder of an earlier one."""
+    earlier = ship.load_any(args.refine) if args.refine else None
+    config = earlier[0] if earlier else sizes.codec()
     samples = round(args.seconds * config.sample_rate)
     pool = sounds.start(args.pool, samples, order.one_shots)
     rng, used = np.random.default_rng(args.first_seed), set()
@@ -104,8 +107,13 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
         time.sleep(0.2)
     pool = refill(pool, most=1000)
     print(f"codec begins with {int(pool.filled)} rows", flush=True)
-    settings = codec_training.Settings(rows=args.rows, frames=args.codec_frames, log_every=args.log_every)
-    params = codec_training.train(config, pool, refill, until, args.out, settings)
+    settings = codec_training.Settings(
+        rows=args.rows, frames=args.codec_frames, rate=args.codec_rate, log_every=args.log_every
+    )
+    if earlier:
+        params = codec_training.refine(*earlier, pool, refill, until, args.out, settings)
+    else:
+        params = codec_training.train(config, pool, refill, until, args.out, settings)
     print(f"codec has heard {len(used)} shards of {len(supply.finished(order.folder))}", flush=True)
     if not codec_training.last_loss(args.out) < args.worst_mel:
         print("the codec did not learn: the language model goes on with the shipped one", flush=True)
@@ -130,7 +138,7 @@ def _compile(config: DepthformerConfig, settings: lm_training.Settings, rows: in
         plain = dataclasses.replace(settings, fused=False)
         step = lm_training.compiled(config, plain, state, pool, heard), plain
     held = jax.eval_shape(lambda: batches.empty(layout, held_out, frames, VARIANTS))
-    measure = lm_training.measuring(config, step[1]).lower(state.params, held, heard).compile()
+    measure = lm_training.measuring(config, step[1]).lower(state.params, held, held, heard).compile()
     print(f"language model compiled in {time.monotonic() - began:.0f} s", flush=True)
     return *step, measure
 
@@ -138,11 +146,12 @@ def _compile(config: DepthformerConfig, settings: lm_training.Settings, rows: in
 class Encoding(threading.Thread):
     """Turns shards into codes as they come; their sound is deleted. Blocks of `ROWS` clips are in `ready`."""
 
-    def __init__(self, order: supply.Order, config: CodecConfig, params: Any, held_out: int) -> None:
+    def __init__(self, order: supply.Order, config: CodecConfig, params: Any) -> None:
         super().__init__(daemon=True)
-        self.order, self.wanted = order, held_out
+        self.order = order
         self.ready: queue.Queue[batches.Pool] = queue.Queue(16)
         self.held: list[tuple[Any, ...]] = []
+        self.turning: list[tuple[Any, ...]] = []
         self.over = threading.Event()
 
         @jax.jit
@@ -180,8 +189,11 @@ class Encoding(threading.Thread):
         sidecar.with_suffix(".npy").unlink()
         rows = [(codes[n], styles[n], *_places(record)) for n, record in enumerate(records)]
         trained = [row for row, record in zip(rows, records, strict=True) if record["split"] == "train"]
-        if len(self.held) < self.wanted:
-            self.held += [row for row, record in zip(rows, records, strict=True) if record["split"] != "train"]
+        for row, record in zip(rows, records, strict=True):
+            if record["split"] != "train":
+                self.held.append(row)
+                if record["switch_frame"]:
+                    self.turning.append(row)
         self.ready.put(block(trained[:ROWS]))
 
 
@@ -215,7 +227,7 @@ def train_lm(
 ) -> None:
     """The language model, on the codes of whatever is rendered."""
     layout, books = config.layout, np.asarray(codec[1]["quantizer"]["embedding"], np.float32)
-    encoding = Encoding(order, *codec, held_out=args.held_out)
+    encoding = Encoding(order, *codec)
     silence = np.asarray(encoding.encode(jnp.zeros((1, 20 * codec[0].frame_samples, 2), jnp.int16)))[0, -1]
     heard = batches.sounds(books, silence)
     encoding.start()
@@ -228,11 +240,11 @@ def train_lm(
         return pool
 
     pool = batches.empty(layout, args.clips, round(args.seconds * layout.frame_rate), VARIANTS)
-    while int(pool.filled) < ROWS * args.first_shards or len(encoding.held) < args.held_out:
+    while int(pool.filled) < ROWS * args.first_shards or len(encoding.turning) < args.held_out:
         fresh = encoding.ready.get()
         first.append(np.asarray(fresh.codes).reshape(-1, layout.codec_levels))
         pool = batches.add(pool, fresh, rng)
-    held = block(encoding.held[: args.held_out])
+    held, turning = block(encoding.held[: args.held_out]), block(encoding.turning[: args.held_out])
     counts = np.stack([np.bincount(level, minlength=layout.codebook_size) for level in np.concatenate(first).T])
     shares = (counts / counts.sum(1, keepdims=True)).clip(1e-12)
     used = np.exp(-(shares * np.log(shares)).sum(1)) / layout.codebook_size
@@ -240,7 +252,9 @@ def train_lm(
         f"codebook use (perplexity): {used.round(2)}; codes in use {np.mean(counts > 0, axis=1).round(2)}", flush=True
     )
     if args.lm:
-        config, params, begun = package.read(args.lm)
+        config, params, begun = package.read_soft(args.lm)
+        if args.style_heads:
+            params = listening.attend_style(config, params)
     else:
         params, begun = structure.initialise(config, books, seed=0, counts=counts), 0
     advance, settings, measure = step.result()
@@ -258,7 +272,7 @@ def train_lm(
         refill=refill,
         until=until,
         out=args.out,
-        check=lambda params: measure(params, held, heard),
+        check=lambda params: measure(params, held, turning, heard),
         save=save,
         first_step=begun,
     )
@@ -273,10 +287,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/tiny/clips"), help="shards on their way")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--codec", type=Path, help="a trained codec; without it one is trained first")
+    parser.add_argument("--refine", type=Path, help="a trained codec whose decoder is to learn more; codes stay")
+    parser.add_argument("--codec-rate", type=float, default=6e-4)
     parser.add_argument("--codec-minutes", type=float, default=5.0)
     parser.add_argument("--worst-mel", type=float, default=6.0, help="training distance, dB, of a codec worth having")
     parser.add_argument("--codec-only", action="store_true")
     parser.add_argument("--lm", type=Path, help="weights to go on from")
+    parser.add_argument("--style-heads", action="store_true", help="with --lm: give it new heads for the style")
     parser.add_argument("--rates", type=float, nargs=2, default=(2e-3, 2e-5), help="learning rate, first and last")
     parser.add_argument("--batch", type=int, default=96, help="examples a step of the language model")
     parser.add_argument("--rows", type=int, default=48, help="windows a step of the codec")

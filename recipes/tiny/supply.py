@@ -29,7 +29,7 @@ from recipes.tiny.style import clip_features
 STOP = "stop"
 """A file of this name in the folder ends all workers."""
 
-TEXTS, NAMES, MIXED = 4, 4, 6
+TEXTS, NAMES, MIXED = 3, 5, 8
 """Style codes of a clip beside those of its sound: of captions, of its genre's bare names, of words with sound."""
 
 
@@ -120,7 +120,9 @@ def labelled(clip: Clip, style: TinyStyle) -> tuple[dict[str, Any], NDArray[np.i
     texts = [spoken(draw_phrases(words, rng), rng) for _ in range(TEXTS)]
     texts += [record["genre"] if rng.random() < 0.6 else str(rng.choice(names)) for _ in range(NAMES)]
     text = np.stack([style.core_text(words) for words in texts])
-    chosen, windows = rng.integers(0, len(text), MIXED), rng.integers(0, len(past), MIXED)
+    # Two in three of the mixtures are with a bare name.
+    chosen = rng.integers(0, len(text), MIXED) if rng.random() < 1 / 3 else rng.integers(TEXTS, len(text), MIXED)
+    windows = rng.integers(0, len(past), MIXED)
     # As a user mixes them: words, and some of the loop that is heard.
     mixed = text[chosen] + rng.uniform(0.2, 1.0 if clip.past is None else 0.5, (MIXED, 1)) * past[windows]
     codes = style.tokenize_core(np.concatenate([sound[:3], text, mixed]).astype(np.float32))

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darius.audio import loudness
+from darius.audio.waveform import Waveform
 from darius.codec import weights
 from darius.codec.codec import Codec
 from darius.codec.config import CodecConfig
-from recipes.tiny.codec import data, measures, quantiser, ship, step, train
+from recipes.tiny.codec import data, losses, measures, quantiser, ship, step, train
 from recipes.tiny.codec import pool as pools
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,27 @@ def test_training_steps_lower_the_loss_of_a_batch_and_move_every_part():
     assert np.mean(found[-5:]) < 0.7 * np.mean(found[:3])
     after = weights.flatten(state.params)
     assert all(np.abs(after[name] - before[name]).max() > 0 for name in after)
+
+
+def test_refining_the_decoder_leaves_encoder_and_codebooks_as_they_are():
+    params = weights.initialise(SMALL, jax.random.key(0))
+    state = step.start(params, 96, trained=("decoder",))
+    before = weights.flatten(jax.tree.map(np.array, params))
+    waves = jnp.asarray(np.random.default_rng(0).normal(0, 0.1, (2, 96 * 96, 2)), jnp.float32)
+    advance = jax.jit(partial(step.refine, SMALL))
+    for count in range(3):
+        state, parts = advance(state, step.Batch(waves, jax.random.key(count), jnp.float32(1e-3)))
+    assert np.isfinite(float(parts["loss"]))
+    for name, value in weights.flatten(state.params).items():
+        assert (np.abs(value - before[name]).max() > 0) == name.startswith("decoder/"), name
+
+
+def test_the_loudness_loss_hears_what_a_loudness_meter_hears():
+    time = np.arange(2 * 48_000) / 48_000
+    waves = [0.1 * np.sin(2 * np.pi * f * time).astype(np.float32) for f in (60, 1000, 8000)]
+    ours = [float(losses._loudness(jnp.asarray(wave[None]), 48_000)[0]) for wave in waves]
+    meter = [loudness.measure(Waveform(np.stack([wave, wave], 1), 48_000)).lufs for wave in waves]
+    np.testing.assert_allclose(np.diff(ours), np.diff(meter), atol=0.3)
 
 
 def test_a_run_by_the_clock_trains_without_and_then_with_the_quantiser(tmp_path):

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from recipes.tiny.data import clip as clip_module
 from recipes.tiny.data.captions import INSTRUMENT_WORDS, draw_phrases, full_caption, spoken, words_of
-from recipes.tiny.data.clip import make_clip
+from recipes.tiny.data.clip import make_clip, make_switch
 from recipes.tiny.data.drums import HARD, ROLES, hit
 from recipes.tiny.data.genres import GENRES, SCALES, STEP_CHANCE
 from recipes.tiny.data.groove import is_validation, make_groove
@@ -18,7 +19,7 @@ from recipes.tiny.data.render import render_shard
 from recipes.tiny.data.shards import ClipSet, to_int16, write_shard
 from recipes.tiny.data.sounds import Sounds, load_sounds
 from recipes.tiny.data.synth import RATE, add_circular, convolve_circular, oscillator, rms, swept_lowpass
-from recipes.tiny.data.timing import FRAME, draw_grid
+from recipes.tiny.data.timing import FRAME, Grid, draw_grid
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,32 @@ def test_clips_are_bounded_and_described(sounds):
         assert record["loop_frames"] * FRAME == record["loop_samples"]
         assert set(record["stems"]) >= {stem for stems in record["passes"] for stem in stems}
     assert len({clip.groove.genre for clip in clips}) > 4
+
+
+def test_a_fill_changes_the_end_of_a_round_and_nothing_else(sounds):
+    groove = make_groove(4, sounds, genre="rock", bars=1)
+    added = [clip_module._fill(groove.stems["drums"], groove.grid, np.random.default_rng(n)) for n in range(6)]
+    half = groove.grid.length // 2
+    assert all(not change[: half - 1].any() and change[half:].any() for change in added)
+    rests = [np.allclose(change, -groove.stems["drums"] * (change != 0), atol=1e-6) for change in added]
+    assert not all(rests)
+
+
+def test_fills_come_every_four_bars_in_half_of_the_clips():
+    grid, passes = Grid(bpm=120, bars=2, length=192_000, swing=0), [["drums"]] * 8 + [["bass"]] * 4
+    found = [clip_module._fill_rounds(grid, passes, np.random.default_rng(n)) for n in range(200)]
+    assert {n for fills in found for n in fills} == {1, 3, 5, 7}
+    assert 0.35 < np.mean([bool(fills) for fills in found]) < 0.65
+
+
+def test_a_clip_that_turns_does_so_after_a_whole_context_and_mostly_at_a_bar(sounds):
+    turned = [make_switch(seed, 20.0, sounds) for seed in range(1, 4)]
+    for clip in turned:
+        assert 258 <= clip.switch_frame < 450
+        assert clip.before != clip.groove.genre
+        beat = clip.groove.grid.step_seconds * 4 * 25
+        assert abs(clip.switch_frame / beat - round(clip.switch_frame / beat)) * beat <= 0.51  # whole frames
+    assert np.abs(turned[0].samples[: turned[0].switch_frame * FRAME] - turned[0].past).max() == 0
 
 
 def test_a_tenth_of_the_seeds_is_for_validation():

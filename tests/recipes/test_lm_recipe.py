@@ -15,7 +15,7 @@ from darius.depthformer import network, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.errors import BadCheckpoint
 from darius.tokens import MASK_ID, TokenLayout
-from recipes.tiny.lm import batches, package, structure, train
+from recipes.tiny.lm import batches, listening, package, structure, train
 from recipes.tiny.lm.batches import Dropouts, Pool
 from recipes.tiny.lm.forward import level_losses
 from recipes.tiny.lm.kernels import position_kernel
@@ -171,7 +171,7 @@ def test_a_stretch_of_training_lowers_the_loss_and_leaves_what_is_frozen(start, 
     pool, known, began = periodic(LAYOUT, 6, clips=1), heard(LAYOUT), train.begin(start)
     step = train.compiled(CONFIG, settings, began, pool, known)
     measure, saved = train.measuring(CONFIG, settings), []
-    before = float(measure(began.params, pool, known)[0].mean())
+    before = float(measure(began.params, pool, pool, known)[0].mean())
     state, _, count = train.run(
         step,
         began,
@@ -181,18 +181,34 @@ def test_a_stretch_of_training_lowers_the_loss_and_leaves_what_is_frozen(start, 
         refill=lambda pool: pool,
         until=time.monotonic() + 4,
         out=tmp_path,
-        check=lambda params: measure(params, pool, known),
+        check=lambda params: measure(params, pool, pool, known),
         save=lambda params, at: saved.append(at),
         first_step=100,
         save_every=0.0,
     )
-    after, right, _ = measure(state.params, pool, known)
+    after, right, _, _ = measure(state.params, pool, pool, known)
     assert float(after.mean()) < before
     assert right.shape == (16,)
     assert count > 101 and saved[-1] == count
     assert len((tmp_path / "lm-log.jsonl").read_text().splitlines()) == count - 100
     for name in train.FROZEN:
         np.testing.assert_array_equal(state.params[name], start[name])
+
+
+def test_heads_for_the_style_hear_it_and_leave_the_copying_alone(start, monkeypatch) -> None:
+    batch = drawn(LAYOUT, periodic(LAYOUT, 1), batch=4)
+    other = batch._replace(encoder=batch.encoder.at[:, -6:].add(11))
+    look = jax.jit(lambda params, batch: level_losses(CONFIG, params, batch))
+    given = listening.attend_style(CONFIG, start)
+    (_, before), (_, after) = look(start, batch), look(given, batch)
+    assert after[..., :4].mean() > 0.8 * before[..., :4].mean()
+
+    def by_style(params: dict[str, np.ndarray]) -> float:
+        return float(jnp.abs(look(params, other)[0] - look(params, batch)[0]).mean())
+
+    monkeypatch.setattr(listening, "NEWS", 3.0)  # as loud as training may make them
+    loud = listening.attend_style(CONFIG, start)
+    assert by_style(loud) > 3 * by_style(start)
 
 
 def test_the_learning_rate_warms_up_and_follows_the_clock() -> None:
@@ -249,6 +265,16 @@ def test_sharpness_scales_the_logits_of_coarse_and_fine_levels() -> None:
     ]
     assert kernel[0, 2] == 1.5 and kernel[0, 2 + 4 * 64 - 1] == 1.5
     assert kernel[0, 2 + 4 * 64] == 3.0 and kernel[0, 2 + 16 * 64] == 1.0
+
+
+def test_weights_to_go_on_from_are_read_without_their_sharpness(tmp_path) -> None:
+    params = halves(CONFIG)
+    package.write(
+        tmp_path / "lm.safetensors", CONFIG, package.sharpened(CONFIG, params, 2.0, 4.0), step=3, sharpness=[2.0, 4.0]
+    )
+    _, soft, _ = package.read_soft(tmp_path / "lm.safetensors")
+    drawn_rows = compact.projection_ids(CONFIG)
+    np.testing.assert_allclose(soft[weights.LOGITS][:, drawn_rows], params[weights.LOGITS][:, drawn_rows], atol=0.03)
 
 
 def test_packaged_weights_are_read_back_with_their_step(tmp_path) -> None:

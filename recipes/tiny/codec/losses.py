@@ -29,6 +29,7 @@ WEIGHTS = {
     "mel_8192": 0.03,
     "level": 0.05,
     "energy": 0.04,
+    "loudness": 0.1,
 }
 
 
@@ -53,7 +54,7 @@ def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[st
 
 
 def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-    """Mean absolute distances in dB: of log-mel spectra, of the level of 80 ms blocks, of the energy of whole rows.
+    """Mean absolute distances in dB: of log-mel spectra, of the level of 80 ms blocks, of energy and loudness of rows.
 
     Each row is heard through a random one of: both, left, right, difference.
     """
@@ -67,6 +68,8 @@ def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array)
     bands = [_bands(mono, config.sample_rate) for mono in heard]
     whole = [_levels(mono, mono.shape[1]) for mono in heard]
     found["energy"] = jnp.mean(jnp.abs(bands[0] - bands[1])) + jnp.mean(jnp.abs(whole[0] - whole[1]))
+    loud = [_loudness(mono, config.sample_rate) for mono in heard]
+    found["loudness"] = jnp.mean(jnp.abs(loud[0] - loud[1]))
     found["spectra"] = jnp.float32(0)
     for window, hop in WINDOWS:
         first, second = (_spectra(mono, window, hop) for mono in heard)
@@ -96,6 +99,24 @@ def _bands(mono: jax.Array, rate: int) -> jax.Array:
     """Power of a whole row in 32 mel bands: [batch, n] -> dB [batch, 32]."""
     power = jnp.mean(_mel_power(mono, rate, 2048, 512, 32), axis=1)
     return _decibel(power + 10 ** (FLOOR_DB / 10))
+
+
+def _loudness(mono: jax.Array, rate: int) -> jax.Array:
+    """K-weighted level of a whole row (ITU-R BS.1770, without its gate): [batch, n] -> dB [batch]."""
+    spectrum = _spectra(mono, 2048, 512)
+    power = jnp.mean(jnp.square(spectrum.real) + jnp.square(spectrum.imag), axis=1)
+    return _decibel(power @ _k_weights(rate, 2048) + 10 ** (FLOOR_DB / 10))
+
+
+def _k_weights(rate: int, window: int) -> np.ndarray:
+    """Squared response of the two filters of BS.1770 (given there for 48 kHz) at the bins of a window."""
+    z = np.exp(-2j * np.pi * np.fft.rfftfreq(window))
+    assert rate == 48_000
+    shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
+        1 - 1.69065929318241 * z + 0.73248077421585 * z**2
+    )
+    high = (1 - 2 * z + z**2) / (1 - 1.99004745483398 * z + 0.99007225036621 * z**2)
+    return np.square(np.abs(shelf * high)).astype(np.float32)
 
 
 def _log_mel(mono: jax.Array, rate: int, window: int, hop: int, mels: int) -> jax.Array:

@@ -29,12 +29,11 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """float32 [rows, n, 2], a key, the learning rate; and tokens [rows, frames, levels] where they are fixed."""
+    """float32 [rows, n, 2], a key, the learning rate."""
 
     waveform: ArrayLike
     key: jax.Array
     rate: jax.Array
-    codes: ArrayLike | None = None
 
 
 ADAM = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b1=0.9, b2=0.99, eps=1e-8))
@@ -71,6 +70,24 @@ def advance(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> 
         moved = quantiser.update(averages, done, revive)
         codebooks, averages = _where(jnp.isfinite(norm), moved, (codebooks, averages))
     return State(trained | {"quantizer": {"embedding": codebooks}}, optimiser, averages), parts
+
+
+def refine(config: CodecConfig, state: State, batch: Batch) -> tuple[State, Parts]:
+    """A step of the decoder alone: codes go on meaning what they mean, to a language model too."""
+    deal, hear = jax.random.split(batch.key)
+    waveform = jnp.asarray(batch.waveform)
+    embeddings = network.encode_spectrogram(config, state.params, stft.spectrogram(config, waveform))
+    depths = quantiser.draw_depths(deal, len(waveform), config.num_levels)
+    done = quantiser.train_pass(state.params["quantizer"]["embedding"], embeddings, depths)
+    quantised = jax.lax.stop_gradient(done.quantised)
+
+    def loss(trained: Params) -> tuple[jax.Array, Parts]:
+        parts = distances(config, trained, quantised, waveform, hear)
+        aim = losses.total(parts)
+        return aim, parts | {"loss": aim}
+
+    trained, optimiser, parts, norm = _move(loss, state, batch.rate, ("decoder",))
+    return state._replace(params=state.params | trained, optimiser=optimiser), parts | {"norm": norm}
 
 
 def _move(

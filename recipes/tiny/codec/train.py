@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def train(config: CodecConfig, pool: Pool, refill: Refill, until: float, out: Pa
     example = (state, pool, key, jnp.float32(0))
     began = time.monotonic()
     with ThreadPoolExecutor(2) as compilers:
-        warm, joint = (compilers.submit(_compiled, config, settings, quantise, example) for quantise in (False, True))
+        warm, joint = (
+            compilers.submit(_compiled, config, settings, partial(step.advance, config, quantise), example)
+            for quantise in (False, True)
+        )
         advance = warm.result()
         print(f"codec compiled in {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
@@ -64,6 +68,22 @@ def train(config: CodecConfig, pool: Pool, refill: Refill, until: float, out: Pa
         state, pool = run.go("warm", advance, state, pool, until=began + settings.warm_share * (until - began))
         state = start_quantiser(config, state, pool, settings)
         advance = joint.result()
+    state, pool = run.go("joint", advance, state, pool, until=until)
+    save(out / "joint.npz", state.params)
+    return state.params
+
+
+def refine(
+    config: CodecConfig, params: step.Params, pool: Pool, refill: Refill, until: float, out: Path, settings: Settings
+) -> step.Params:
+    """Trains the decoder of a trained codec until the monotonic clock says `until`; writes `joint.npz`, `log.jsonl`."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = step.start(params, settings.rows * settings.frames, trained=("decoder",))
+    advance = _compiled(
+        config, settings, partial(step.refine, config), (state, pool, jax.random.key(0), jnp.float32(0))
+    )
+    began = time.monotonic()
+    run = _Run(config, settings, refill, out, began, until)
     state, pool = run.go("joint", advance, state, pool, until=until)
     save(out / "joint.npz", state.params)
     return state.params
@@ -90,11 +110,11 @@ def softened(params: step.Params, share: float = 0.3) -> step.Params:
     return weights.nest(flat)
 
 
-def _compiled(config: CodecConfig, settings: Settings, quantise: bool, example: tuple[Any, ...]) -> Any:
+def _compiled(config: CodecConfig, settings: Settings, move: Any, example: tuple[Any, ...]) -> Any:
     def advance(state: step.State, pool: Pool, key: jax.Array, rate: jax.Array) -> tuple[step.State, step.Parts]:
         draw, rest = jax.random.split(key)
         waveform = pools.windows(pool, draw, settings.rows, settings.frames * config.frame_samples)
-        return step.advance(config, quantise, state, step.Batch(waveform, rest, rate))
+        return move(state, step.Batch(waveform, rest, rate))
 
     return jax.jit(advance, donate_argnums=0).lower(*example).compile()
 

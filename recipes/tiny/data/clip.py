@@ -14,21 +14,24 @@ from recipes.tiny.data.genres import GENRES
 from recipes.tiny.data.groove import Groove, is_validation, make_groove, stream
 from recipes.tiny.data.sounds import Sounds
 from recipes.tiny.data.synth import RATE, Signal, band_filter, noise, rms
-from recipes.tiny.data.timing import FRAME, Grid
+from recipes.tiny.data.timing import FRAME, STEPS, Grid
 
 PEAK = 0.98
 _LOUDNESS = (0.03, 0.35)  # rms of the clip
 _PEAK_CHANCE = 0.4  # of one broad boost or cut more, besides the tilt
-SWITCH_SHARE = 0.35
+SWITCH_SHARE = 0.55
 """Of clips that turn into another groove."""
-_SWITCH_AT = (0.53, 0.86)  # of the clip: after a whole context of the first groove
+_SWITCH_AT = (0.52, 0.88)  # of the clip: after a whole context of the first groove
+_AT_A_BAR = 0.75  # of the turns, as where a continuation begins; the others are at any beat
+_FILL_EVERY, _FILL_CHANCE = 4, 0.75  # bars; of the clips that are not strict, how often
 _OTHER = 1_000_000_000  # from a seed to that of the groove it turns into, of the same split
 _MOST_DRIVE = 2.5  # peak before the soft clip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """samples float32 [n, 2] at 48 kHz; `passes` names the stems that sound in each round of the loop.
+    """samples float32 [n, 2] at 48 kHz; `passes` names the stems that sound in each round of the loop, `fills` the
+    rounds that end in a drum fill.
 
     Of a clip that turns into another groove, `groove`, `stems` and the rest are those of what follows `switch_frame`;
     `past` is what it was, `before` the genre of that, `whole` what it turns into, all of that.
@@ -39,6 +42,7 @@ class Clip:
     groove: Groove
     stems: list[str]
     passes: list[list[str]]
+    fills: list[int]
     tilt_db: float
     tape: float
     switch_frame: int | None = None
@@ -54,7 +58,7 @@ class Clip:
     @property
     def strict(self) -> bool:
         """Whether every round of the loop is the same."""
-        return all(stems == self.passes[0] for stems in self.passes)
+        return not self.fills and all(stems == self.passes[0] for stems in self.passes)
 
     def record(self) -> dict[str, Any]:
         """What the sidecar of a shard stores about this clip."""
@@ -86,7 +90,7 @@ def draw_clip(seed: int, seconds: float, sounds: Sounds) -> Clip:
 
 
 def make_switch(seed: int, seconds: float, sounds: Sounds) -> Clip:
-    """A clip that at some beat, moved to the nearest codec frame, turns into a groove of another genre in time with it.
+    """A clip that at a bar (or beat), moved to the nearest frame, turns into a groove of another genre in time with it.
 
     Here the past says less than the style does: this is what teaches a model to follow words.
     """
@@ -94,8 +98,11 @@ def make_switch(seed: int, seconds: float, sounds: Sounds) -> Clip:
     rng = stream(seed, "switch")
     genre = str(rng.choice([name for name in sorted(GENRES) if name != first.groove.genre]))
     second = make_clip(seed + _OTHER, seconds, sounds, genre=genre, in_step_with=first.groove.grid)
-    beat = first.groove.grid.step_seconds * 4
-    frame = round(round(rng.uniform(*_SWITCH_AT) * seconds / beat) * beat * RATE / FRAME)
+    bar = first.groove.grid.step_seconds * STEPS
+    unit = bar if rng.random() < _AT_A_BAR else bar / 4
+    earliest, latest = (share * seconds for share in _SWITCH_AT)
+    units = np.arange(np.ceil(earliest / unit), max(latest / unit, np.ceil(earliest / unit) + 0.5))
+    frame = round(float(rng.choice(units)) * unit * RATE / FRAME)
     at = frame * FRAME
     level = rms(first.samples[:at]) / (rms(second.samples[at:]) + 1e-6)
     peak = np.abs(second.samples).max() + 1e-6
@@ -129,9 +136,15 @@ def make_clip(
     passes = _arrange(stems, -(-length // groove.grid.length), rng)
     tilt_db = float(np.clip(rng.normal(0, 2.5), -6, 6))
     tape = GENRES[groove.genre].tape * float(rng.uniform(0.5, 1.2))
-    raw = np.concatenate(_rounds(groove, passes))[:length]
-    samples = master(raw, tilt_db=tilt_db, tape=tape, rng=rng)
-    return Clip(samples=samples, seed=seed, groove=groove, stems=stems, passes=passes, tilt_db=tilt_db, tape=tape)
+    filling = stream(seed, "fills")
+    fills = _fill_rounds(groove.grid, passes, filling)
+    rounds = _rounds(groove, passes)
+    for n in fills:
+        rounds[n] = rounds[n] + _fill(groove.stems["drums"], groove.grid, filling)
+    samples = master(np.concatenate(rounds)[:length], tilt_db=tilt_db, tape=tape, rng=rng)
+    return Clip(
+        samples=samples, seed=seed, groove=groove, stems=stems, passes=passes, fills=fills, tilt_db=tilt_db, tape=tape
+    )
 
 
 def _choose_stems(groove: Groove, rng: np.random.Generator) -> list[str]:
@@ -164,6 +177,35 @@ def _rounds(groove: Groove, passes: list[list[str]]) -> list[Signal]:
         if key not in mixes:
             mixes[key] = np.sum([groove.stems[s] for s in stems], axis=0, dtype=np.float32)
     return [mixes[tuple(stems)] for stems in passes]
+
+
+def _fill_rounds(grid: Grid, passes: list[list[str]], rng: np.random.Generator) -> list[int]:
+    """The rounds that end in a fill: in half of the clips, most that end a group of four bars and have drums."""
+    if rng.random() < 0.5:
+        return []
+    last = [n for n in range(len(passes)) if (n + 1) * grid.bars % _FILL_EVERY == 0 and "drums" in passes[n]]
+    return [n for n in last if rng.random() < _FILL_CHANCE]
+
+
+def _fill(drums: Signal, grid: Grid, rng: np.random.Generator) -> Signal:
+    """What a fill adds to the loop's drums: their last steps are repeated, shuffled, or left out, less themselves."""
+    steps = grid.bars * STEPS
+    span = int(rng.choice([4, 8]))
+    kind = rng.choice(["repeat", "shuffle", "rest"], p=[0.45, 0.4, 0.15])
+    heard = list(range(steps - span, steps))
+    if kind == "repeat":
+        length = int(rng.choice([1, 2]))
+        heard = [heard[0] + n % length for n in range(span)]
+    elif kind == "shuffle":
+        heard = [int(n) for n in rng.integers(steps - STEPS, steps, span)]
+    out, width = np.zeros_like(drums), grid.length // steps
+    ramp = np.minimum(1, np.minimum(np.arange(width), np.arange(width)[::-1]) / 96).astype(np.float32)[:, None]
+    for n, source in enumerate(heard):
+        at, here = (int(place * grid.length / steps) for place in (steps - span + n, source))
+        out[at : at + width] -= drums[at : at + width]
+        if kind != "rest":
+            out[at : at + width] += drums[here : here + width] * ramp
+    return out
 
 
 def master(x: Signal, *, tilt_db: float, tape: float, rng: np.random.Generator) -> Signal:

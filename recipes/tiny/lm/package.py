@@ -53,6 +53,13 @@ def read(path: Path) -> tuple[DepthformerConfig, dict[str, Any], int]:
     return config, compact.unpack(config, safetensors_io.load(path)), int(facts.get("step", 0))
 
 
+def read_soft(path: Path) -> tuple[DepthformerConfig, dict[str, Any], int]:
+    """`read`, with the sharpness taken out again: as training left them."""
+    config, params, step = read(path)
+    coarse, fine = safetensors_io.metadata(path).get("sharpness", (1.0, 1.0))
+    return config, sharpened(config, params, 1 / coarse, 1 / fine), step
+
+
 def write(path: Path, config: DepthformerConfig, params: Mapping[str, Any], **facts: Any) -> None:
     """The package's file, over whatever is there."""
     tensors = compact.pack(config, params, small=True)

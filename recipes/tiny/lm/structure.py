@@ -255,7 +255,7 @@ class Structure:
         kernel = self._kernel((layout.context_frames - 1) * layout.context_levels, 0.0)
         self._point(name, 1, kernel, constant=slots.start_mark, gain=1.0)
         self._move(name, 1, slots.content, LAST * slots.position.T)
-        self._move(name, 2, self._where(slice(None))[:, None], 12.0 * slots.frame_mark[None])
+        self._move(name, 2, where(self.config, slice(None))[:, None], 12.0 * slots.frame_mark[None])
         # Frames that are not the start ask nothing and get a mean over all places: two more heads take it off again.
         for head, slot, place, gain in (
             (3, slots.content, slots.position, LAST),
@@ -270,18 +270,12 @@ class Structure:
         query, key = self._columns(f"{name}/query", 0), self._columns(f"{name}/key", 0)
         query[:, :-1] = key[:, :-1] = MATCH * slots.history
         query[:, -1] = slots.token_mark + slots.start_mark
-        key[:, -1] = HUB * slots.hub_mark - EDGE * self._where(slice(LAGS[-1][-1] * self.config.layout.context_levels))
+        key[:, -1] = HUB * slots.hub_mark - EDGE * where(
+            self.config, slice(LAGS[-1][-1] * self.config.layout.context_levels)
+        )
         turn = self._map(self.config.head_dim, self.config.head_dim)
         self._move(name, 0, slots.content, COPY * turn @ slots.position.T)
         return turn
-
-    def _where(self, places: slice) -> Array:
-        """A direction along which the sinusoids of these places are about 1, and the others' about 0."""
-        layout = self.config.layout
-        positions = sinusoids(layout.encoder_length, self.config.embed_dim).astype(np.float64)
-        target = np.zeros(layout.encoder_length)
-        target[places] = 1.0
-        return np.linalg.solve(positions.T @ positions + np.eye(self.config.embed_dim), positions.T @ target)
 
     def _depth(self, turn: Array) -> None:
         name, slots = f"{weights.depth_layer(0)}/self_attention", self.slots
@@ -313,6 +307,14 @@ class Structure:
             first = layout.codec_offset + level * layout.codebook_size
             seen = MARKS_SEEN[min(level, len(MARKS_SEEN) - 1)]
             kernel[:, first : first + layout.codebook_size] += np.outer(self.slots.token_mark, row / seen)
+
+
+def where(config: DepthformerConfig, places: slice) -> Array:
+    """A direction [D] along which the sinusoids of these places are about 1, and the others' about 0."""
+    positions = sinusoids(config.layout.encoder_length, config.embed_dim).astype(np.float64)
+    target = np.zeros(config.layout.encoder_length)
+    target[places] = 1.0
+    return np.linalg.solve(positions.T @ positions + np.eye(config.embed_dim), positions.T @ target)
 
 
 def initialise(

@@ -131,8 +131,11 @@ NOTHING_SPOILT = Dropouts(style=0.0, context=0.0, silence=0.0, tiled=0.0, noise=
 
 
 def measuring(config: DepthformerConfig, settings: Settings) -> Any:
-    """A function to compile, of parameters, pool and sounds: cross-entropy and share of right codes per level on fixed
-    examples, nothing hidden; and how much higher the cross-entropy is when the style is hidden."""
+    """A function to compile, of parameters, two pools and sounds: on fixed examples, nothing hidden.
+
+    It gives the cross-entropy and share of right codes per level; and of the second pool, whose clips turn into another
+    groove, at the turn: how much higher the cross-entropy is with no style, and with that of another clip.
+    """
 
     def on(params: Params, pool: Pool, heard: Sounds, dropouts: Dropouts) -> tuple[jax.Array, jax.Array]:
         batch = draw(
@@ -150,10 +153,14 @@ def measuring(config: DepthformerConfig, settings: Settings) -> Any:
         return losses.mean((0, 1)), right.mean((0, 1))
 
     @jax.jit
-    def measure(params: Params, pool: Pool, heard: Sounds) -> Any:
+    def measure(params: Params, pool: Pool, turning: Pool, heard: Sounds) -> Any:
         losses, right = on(params, pool, heard, NOTHING_SPOILT)
-        without, _ = on(params, pool, heard, dataclasses.replace(NOTHING_SPOILT, style=1.0))
-        return losses, right, without - losses
+        at_once = dataclasses.replace(NOTHING_SPOILT, at_switch=1.0)
+        told, _ = on(params, turning, heard, at_once)
+        hidden, _ = on(params, turning, heard, dataclasses.replace(at_once, style=1.0))
+        other = turning._replace(styles=jnp.roll(turning.styles, 1, axis=0))
+        wrong, _ = on(params, other, heard, at_once)
+        return losses, right, hidden - told, wrong - told
 
     return measure
 
@@ -209,17 +216,17 @@ def run(
 
 def _log(out: Path, step: int, gone: float, count: int, rate: float, seen: list[Any], check: Any, clips: int) -> None:
     losses, rights = (np.mean([np.asarray(pair[n]) for pair in seen], axis=0) for n in (0, 1))
-    checked, checked_right, by_style = (np.asarray(part) for part in check)
+    checked, checked_right, hidden, wrong = (np.asarray(part) for part in check)
     facts = {"step": step, "seconds": round(gone, 1), "rate": rate, "clips": clips}
     facts |= {"loss": losses.round(3).tolist(), "right": rights.round(3).tolist()}
     facts |= {"held_out": checked.round(3).tolist(), "held_out_right": checked_right.round(3).tolist()}
-    facts |= {"by_style": by_style.round(4).tolist()}
+    facts |= {"style_hidden": hidden.round(4).tolist(), "style_wrong": wrong.round(4).tolist()}
     with (out / "lm-log.jsonl").open("a") as log:
         log.write(json.dumps(facts) + "\n")
     print(
         f"{step:6d} {gone:4.0f}s {count / gone:.1f}/s lr {rate:.1e} clips {clips}"
         f" loss {losses[:4].round(2)} {losses[4:].mean():.2f} right {rights[:4].round(2)}"
         f" | held out {checked[:4].round(2)} {checked[4:].mean():.2f} right {checked_right[:4].round(2)}"
-        f" {checked_right[4:].mean():.2f} by style {by_style[:4].round(3)}",
+        f" {checked_right[4:].mean():.2f} style hidden {hidden[:4].round(3)} wrong {wrong[:4].round(3)}",
         flush=True,
     )
