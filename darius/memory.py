@@ -136,6 +136,17 @@ def of_engine(engine: Any, streams: int) -> Account | None:
     return account(engine.decoder.config, engine.codec.config, streams, engine.decoder.plan)
 
 
+def most_together(engine: Any, limit: int, sizes: Sequence[int]) -> int | None:
+    """The largest batch that fits into a limit of bytes; None for an engine that no account is kept of.
+
+    Raises:
+      OutOfMemory: not even the smallest does.
+    """
+    if of_engine(engine, 1) is None:
+        return None
+    return max(fitting(engine.decoder.config, engine.codec.config, engine.decoder.plan, limit, sizes))
+
+
 def refuse_above(limit: int, engine: Any, sizes: Sequence[int]) -> None:
     """Raises OutOfMemory for the first of some batch sizes that does not fit into a limit of bytes."""
     for size in sizes:

@@ -14,14 +14,16 @@ from darius import hub, parts, random_weights
 from darius.devices import find_device, keep_compiled_programs, memory_errors
 from darius.engine import Engine as Engine
 from darius.engine import Model as Model
-from darius.errors import InvalidOption
+from darius.errors import BadCheckpoint, InvalidOption
 from darius.hub.cache import checkpoints_folder
 from darius.v1 import V1Engine
 
 if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
     from darius.continuation import Continuation, Progress
+    from darius.depthformer.config import DepthformerConfig
     from darius.depthformer.decode import DType
+    from darius.openings import Opening
     from darius.parts import Parts
     from darius.style.interface import StyleModel
     from darius.style.mix import StyleRequest
@@ -41,6 +43,7 @@ class Company:
       assets: a finetune's own styles.
       prefers_frame_grid: plays better in time when loops are whole frames (see `ContinuationOptions.timing`).
       step: training step of the language model, where known.
+      openings: grooves that music without a loop goes on from; none for silence.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Company:
     assets: Assets
     prefers_frame_grid: bool = False
     step: int | None = None
+    openings: tuple[Opening, ...] = ()
 
     def continue_loop(
         self: Model,
@@ -99,6 +103,7 @@ def load(
     dtype: str = "auto",
     offline: bool = False,
     keep_programs: bool = True,
+    memory_limit: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Model:
     """Loads a model by name, fetching it first if it is not here.
@@ -111,6 +116,8 @@ def load(
       dtype: of weights and activations: auto (bfloat16 on accelerators, float32 on the CPU), float32, bfloat16.
       offline: use only what is here.
       keep_programs: keep compiled programs in Darius' cache, so that the next start is quick.
+      memory_limit: bytes of the device that may be used; a model of v1's kind that needs more for one stream is refused
+        before its weights are there.
       on_progress: told of downloads and conversions.
 
     Raises:
@@ -123,16 +130,29 @@ def load(
         keep_compiled_programs(hub.cache_root() / "compiled")
     if size is not None:
         with memory_errors(f"making random weights for {size}"):
+            if memory_limit is not None and size not in random_weights.MRT2_SIZES:
+                found = random_weights.parts_of(size)
+                _refuse_above(memory_limit, random_weights.config_of(size), found, place, numbers)
             return random_weights.model(size, place, numbers)
     resolved = hub.resolve(name, offline=offline, on_progress=on_progress)
     with memory_errors(f"loading the model {name}"):
         if resolved.kind in ("embedded", "package"):
-            return _load_package(resolved, place, numbers)
+            return _load_package(resolved, place, numbers, memory_limit)
         if resolved.kind == "mrt2":
             from darius.mrt2 import model as mrt2
 
             return mrt2.load(resolved.path, resolved.name, place, numbers)
-        return _load_checkpoint(resolved, place, numbers, offline=offline, on_progress=on_progress)
+        return _load_checkpoint(resolved, place, numbers, memory_limit, offline=offline, on_progress=on_progress)
+
+
+def _refuse_above(
+    limit: int | None, config: DepthformerConfig, found: Parts, place: Any, numbers: DType | None
+) -> None:
+    from darius import memory
+    from darius.depthformer.decode import DecodePlan
+
+    if limit is not None:
+        memory.fitting(config, found.codec_config(), DecodePlan.for_platform(place.platform, dtype=numbers), limit, [1])
 
 
 def _dtype(name: str) -> DType | None:
@@ -146,7 +166,7 @@ def _dtype(name: str) -> DType | None:
     raise InvalidOption(f"There is no number type '{name}'.", "Choose one of: auto, float32, bfloat16.")
 
 
-def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None) -> Model:
+def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None, limit: int | None) -> Model:
     """A folder as `tiny` is: all parts in Darius' own files."""
     from darius.checkpoints import compact, safetensors_io
     from darius.depthformer.config import DepthformerConfig
@@ -154,19 +174,24 @@ def _load_package(resolved: hub.ResolvedModel, device: Any, dtype: DType | None)
 
     file = resolved.path / LANGUAGE_MODEL
     facts = safetensors_io.metadata(file)
+    if not isinstance(facts.get("config"), dict):
+        raise BadCheckpoint(f"{LANGUAGE_MODEL} of {resolved.name} does not say its sizes.", "Get the model anew.")
     config = DepthformerConfig.from_dict(facts["config"])
+    found = parts.of_package(resolved.path)
+    _refuse_above(limit, config, found, device, dtype)
     params = compact.unpack(config, safetensors_io.load(file))
     return V1Model(
         name=resolved.name,
         decoder=Decoder(config, params, dtype=dtype, device=device),
         step=facts.get("step"),
-        **_around(parts.of_package(resolved.path), device, dtype),
+        **_around(found, device, dtype),
         assets=_assets(resolved),
     )
 
 
 def _around(found: Parts, device: Any, dtype: DType | None) -> dict[str, Any]:
     """What a model has beside its language model."""
+    from darius.openings import of_folder
     from darius.style.cache import CachedStyle
 
     return {
@@ -174,11 +199,18 @@ def _around(found: Parts, device: Any, dtype: DType | None) -> dict[str, Any]:
         "style": CachedStyle(found.style.load()),
         "prefers_frame_grid": found.prefers_frame_grid,
         "prefix_frames": found.prefix_frames,
+        "openings": () if found.openings is None else of_folder(found.openings),
     }
 
 
 def _load_checkpoint(
-    resolved: hub.ResolvedModel, device: Any, dtype: DType | None, *, offline: bool, on_progress: OnProgress | None
+    resolved: hub.ResolvedModel,
+    device: Any,
+    dtype: DType | None,
+    limit: int | None,
+    *,
+    offline: bool,
+    on_progress: OnProgress | None,
 ) -> Model:
     """A T5X folder, an archive of one, or a safetensors file of one, with the codec and style it was trained on."""
     from darius.checkpoints import convert
@@ -189,6 +221,7 @@ def _load_checkpoint(
     config = weights.infer({name: array.shape for name, array in read.params.items()})
     weights.check(config, read.params)
     found = parts.of_config(config, resolved.name, offline=offline, on_progress=on_progress)
+    _refuse_above(limit, config, found, device, dtype)
     return V1Model(
         name=resolved.name,
         decoder=Decoder(config, read.params, dtype=dtype, device=device),

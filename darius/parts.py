@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, float], None]
 PACKAGE_CONFIG, CODEC, STYLE = "config.json", "codec.safetensors", "style.safetensors"
+OPENINGS = "openings"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,14 @@ class Parts:
     Attributes:
       codec: a safetensors file with its configuration in its metadata; or the configuration of random weights.
       prefers_frame_grid, prefix_frames: see `darius.model`.
+      openings: folder of grooves that music without a loop goes on from; see `darius.openings`.
     """
 
     codec: Path | CodecConfig
     style: StyleSource
     prefers_frame_grid: bool = False
     prefix_frames: int = 0
+    openings: Path | None = None
 
     def load_codec(self, device: Any, dtype: DType | None) -> Codec:
         """The codec on a device. Raises BadCheckpoint."""
@@ -69,6 +72,15 @@ class Parts:
 
         config, tensors = self.read_codec()
         return Codec(config, weights.nest(tensors), dtype=dtype, device=device)
+
+    def codec_config(self) -> CodecConfig:
+        """The codec's sizes. Raises BadCheckpoint."""
+        from darius.checkpoints import safetensors_io
+        from darius.codec.config import CodecConfig
+
+        if isinstance(self.codec, CodecConfig):
+            return self.codec
+        return CodecConfig.from_dict(safetensors_io.metadata(self.codec)["config"])
 
     def read_codec(self) -> tuple[CodecConfig, dict[str, NDArray[np.float32]]]:
         """The codec's configuration and its tensors by their names."""
@@ -82,18 +94,29 @@ class Parts:
             with jax.default_device(jax.devices("cpu")[0]):
                 drawn = weights.flatten(weights.initialise(self.codec, jax.random.key(1)))
             return self.codec, {name: np.asarray(value) for name, value in drawn.items()}
-        config = CodecConfig.from_dict(safetensors_io.metadata(self.codec)["config"])
-        return config, {name: np.asarray(value, np.float32) for name, value in safetensors_io.load(self.codec).items()}
+        stored = safetensors_io.load(self.codec)
+        return self.codec_config(), {name: np.asarray(value, np.float32) for name, value in stored.items()}
 
 
 def of_package(folder: Path) -> Parts:
-    """The parts in a package folder, as `tiny` is one."""
-    settings = json.loads((folder / PACKAGE_CONFIG).read_text())
+    """The parts in a package folder, as `tiny` is one.
+
+    Raises:
+      BadCheckpoint: its config.json does not say what it has to.
+    """
+    try:
+        settings = json.loads((folder / PACKAGE_CONFIG).read_text(encoding="utf-8"))
+        grid, prefix = settings["timing"] == "grid", int(settings["prefix_frames"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(
+            f"{PACKAGE_CONFIG} in {folder.name} does not say what a model's has to.", "Get the model anew."
+        ) from error
     return Parts(
         codec=folder / CODEC,
         style=StyleSource(kind="tiny", path=folder / STYLE),
-        prefers_frame_grid=settings["timing"] == "grid",
-        prefix_frames=settings["prefix_frames"],
+        openings=folder / OPENINGS,
+        prefers_frame_grid=grid,
+        prefix_frames=prefix,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darius import memory
 from darius.batching import Conductor
 from darius.batching.stats import capacity
 from darius.errors import DariusError
@@ -67,7 +68,12 @@ def load(choice: Choice, settings: Settings, report: OnProgress) -> Loaded:
 
     began = time.perf_counter()
     model = load_model(
-        choice.name, device=settings.device, dtype=settings.dtype, offline=settings.offline, on_progress=report
+        choice.name,
+        device=settings.device,
+        dtype=settings.dtype,
+        offline=settings.offline,
+        memory_limit=settings.memory_bytes,
+        on_progress=report,
     )
     own = model.assets.mean is not None or model.assets.centroids is not None
     assets, source = model.assets, choice.place if own else None
@@ -108,6 +114,13 @@ def warm(model: Model, conductor: Conductor, compiling: Compiling) -> None:
     compiling.wait(1)
     conductor.warm([1], engine=model).result()
     rehearse(model)
+
+
+def most(model: Model, conductor: Conductor, settings: Settings) -> int | None:
+    """How many streams may be wanted together, by `--max-sessions` and `--memory-limit`; None for any number."""
+    wanted, limit = settings.max_sessions or None, settings.memory_bytes
+    fits = None if limit is None else memory.most_together(model, limit, conductor.sizes(None))
+    return min((number for number in (wanted, fits) if number is not None), default=None)
 
 
 def measure(

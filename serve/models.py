@@ -289,7 +289,8 @@ class Models:
         await self._measure(loaded, compiling)
 
     def _compiling(self, loaded: Loaded) -> Compiling:
-        return Compiling(loaded.model, self._conductor.sizes(self._settings.max_sessions or None))
+        most = loading.most(loaded.model, self._conductor, self._settings)
+        return Compiling(loaded.model, self._conductor.sizes(most))
 
     async def _warm(self, loaded: Loaded, compiling: Compiling) -> None:
         self.stage = ("compiling", 0.0)
@@ -306,7 +307,7 @@ class Models:
             if self._loaded is not None and self._loaded.model is loaded.model:
                 self.measured_capacity = streams
 
-        most = self._settings.max_sessions or None
+        most = loading.most(loaded.model, self._conductor, self._settings)
         await in_daemon(lambda: loading.measure(loaded.model, self._conductor, compiling, most, found))
 
     @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darius.errors import InvalidOption
+from darius.memory import read_limit
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -33,6 +34,7 @@ class Settings:
         over `model` where they are set. `step` "latest" or "none" or digits.
       device, dtype, offline: as `darius.load` takes them.
       max_sessions: jams at once; 0 for what the device is measured to carry.
+      memory_limit: of the device, such as "6G"; "" for all of it. Larger batches than fit are not made.
       max_queue: one-shots that may wait; further ones are refused.
       max_upload_mb: largest request body, in MiB.
       max_audio_seconds: longest audio that is taken.
@@ -59,6 +61,7 @@ class Settings:
     dtype: str = _setting("auto")
     offline: bool = _setting(False)
     max_sessions: int = _setting(0, least=0, most=4096)
+    memory_limit: str = _setting("")
     max_queue: int = _setting(64, least=1, most=4096)
     max_upload_mb: int = _setting(64, least=1, most=1024)
     max_audio_seconds: float = _setting(600.0, least=1, most=3600)
@@ -79,8 +82,15 @@ class Settings:
             value = getattr(self, field.name)
             if least is not None and not least <= value <= most:
                 raise InvalidOption(f"{field.name} cannot be {value}.", f"Choose a value from {least:g} to {most:g}.")
+        if self.memory_limit:
+            read_limit(self.memory_limit)
         if self.log_format not in ("text", "json"):
             raise InvalidOption(f"log_format cannot be '{self.log_format}'.", "Choose text or json.")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes; None without one."""
+        return read_limit(self.memory_limit) if self.memory_limit else None
 
     @property
     def loopback(self) -> bool:

@@ -80,7 +80,7 @@ def own_knobs(rng: np.random.Generator, engine: Engine) -> session.Knobs:
 
 
 def measure(engine: Engine, streams: int, bucket: int, seconds: float) -> dict[str, Any]:
-    """So many streams in a bucket for some seconds: how long chunks took from being asked for, and how many were late."""
+    """So many streams in a bucket for some seconds: how long chunks took, asked to made, and how many were late."""
     conductor = Conductor(engine, buckets=(bucket,))
     began = time.monotonic()
     chunk_seconds = conductor.warm().result()[bucket]

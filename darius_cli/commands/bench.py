@@ -56,10 +56,11 @@ def bench(
         raise InvalidOption(f"--chunks cannot be {chunks}.", "Choose 1 to 1000.")
     with output.stages({}, quiet=as_json) as report:
         report("weights", 0.0)
-        engine = load(PREFIX + model if random else model, device=device, dtype=dtype)
+        limit = memory.read_limit(memory_limit) if memory_limit else None
+        engine = load(PREFIX + model if random else model, device=device, dtype=dtype, memory_limit=limit)
         report("weights", 1.0)
-        if memory_limit:
-            memory.refuse_above(memory.read_limit(memory_limit), engine, sizes)
+        if limit is not None:
+            memory.refuse_above(limit, engine, sizes)
         speeds = benchmark.measure(engine, sizes, chunks=chunks, guidance=guidance, report=report)
     platform = engine.device
     result = {

@@ -64,6 +64,7 @@ def generate(
         ),
     ] = "tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, gpu, or gpu:1.")] = "auto",
+    memory_limit: Annotated[str, typer.Option(help="Refuse what would take more of the device, such as 6G.")] = "",
     loudness: Annotated[
         str, typer.Option(help="How the level is matched to the loop: auto, lufs, rms, none.")
     ] = "auto",
@@ -88,6 +89,7 @@ def generate(
 
     darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3
     """
+    from darius import memory
     from darius.audio import files
     from darius.audio.loudness import get_ready, measure
     from darius.audio.tempo import find_tempo
@@ -136,7 +138,10 @@ def generate(
     music_seconds = bars * beats_per_bar * 60 / float(tempo.bpm) * variations
     with output.stages(STAGES, quiet=as_json, music_seconds=music_seconds) as report:
         report("loading", 0.0)
-        player = load(model, device=device)
+        limit = memory.read_limit(memory_limit) if memory_limit else None
+        player = load(model, device=device, memory_limit=limit)
+        if limit is not None:
+            memory.refuse_above(limit, player, [variations])
         report("loading", 1.0)
         result = continue_loop(player, waveform, options, tempo=tempo, progress=report)
     for i, path in enumerate(paths):

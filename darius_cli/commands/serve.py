@@ -23,6 +23,9 @@ def serve(
     max_sessions: Annotated[
         int | None, typer.Option(help="Jams at once; measured on this device if not given.")
     ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Memory of the device to use at most, such as 6G; smaller batches if need be.")
+    ] = None,
     max_queue: Annotated[
         int | None, typer.Option(help="One-shots that may wait; further ones are refused. [64]")
     ] = None,
@@ -71,6 +74,7 @@ def serve(
         "dtype": dtype,
         "offline": offline,
         "max_sessions": max_sessions,
+        "memory_limit": memory_limit,
         "max_queue": max_queue,
         "max_upload_mb": max_upload_mb,
         "max_audio_seconds": max_audio_seconds,
