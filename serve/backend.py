@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 from quart import current_app
 
 from darius.batching import Conductor
+from serve.endings import CHANGED, SHUTDOWN
 from serve.errors import shutting_down
 from serve.line import Line
 from serve.metrics import Metrics
@@ -45,12 +46,14 @@ class Backend:
       metrics: what is counted.
       started: time.monotonic() at the start.
       closing: the server shuts down; new work is refused.
+      ending: is set then.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = time.monotonic()
         self.closing = False
+        self.ending = asyncio.Event()
         self._hurry = asyncio.Event()
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="darius-work")
         self.conductor = Conductor(buckets=BUCKETS)
@@ -77,8 +80,9 @@ class Backend:
     async def drain(self, seconds: float) -> None:
         """Refuses new work, ends the jams, and lets one-shots that play finish for so long."""
         self.closing = True
+        self.ending.set()
         self.line.close()
-        await self.stop_jams()
+        await self.sessions.stop_all(SHUTDOWN)
         until = time.monotonic() + seconds
         while self.line.playing and time.monotonic() < until:
             await asyncio.sleep(0.05)
@@ -111,7 +115,7 @@ class Backend:
 
     async def stop_jams(self) -> None:
         """Ends all jams, before a model is taken away from them."""
-        await self.sessions.stop_all()
+        await self.sessions.stop_all(CHANGED)
 
     def refuse_when_closing(self) -> None:
         """Raises Refused (503) once the server shuts down."""

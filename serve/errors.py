@@ -60,6 +60,11 @@ def retry_seconds(status: int, stated: float | None) -> int | None:
     return None if wait is None else max(1, round(wait))
 
 
+def of_a_bug(number: str) -> str:
+    """What is told of a failure that nobody foresaw; the rest is in the log under this request's id."""
+    return f"The server met a bug; it is in its log as request {number}."
+
+
 def body(sentence: str, code: str, **more: Any) -> dict[str, Any]:
     """A failure as JSON."""
     return {"ok": False, "error": sentence, "detail": sentence, "code": code, **more}
@@ -100,4 +105,4 @@ def install(app: Quart) -> None:
     async def bug(error: Exception) -> Response:
         number = request_id.current()
         log.error("a bug: %s", error, exc_info=error)
-        return reply(f"The server met a bug; it is in its log as request {number}.", "internal", 500, request_id=number)
+        return reply(of_a_bug(number), "internal", 500, request_id=number)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from darius.errors import DariusError
-from serve.errors import sentence
+from serve import request_id as ids
+from serve.errors import of_a_bug, sentence
 
 KEPT_SECONDS = 600.0
 MOST_KEPT = 10_000
@@ -90,6 +91,9 @@ class Progress:
             ended = ""
         except DariusError as error:
             ended = sentence(error)
+            raise
+        except Exception:
+            ended = of_a_bug(ids.current())
             raise
         finally:
             if ended:

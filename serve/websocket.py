@@ -28,8 +28,8 @@ from darius.errors import DariusError
 from darius.jam import Dials, KeyStroke
 from serve import request_id, uploads, ws_protocol
 from serve.backend import Backend, backend
-from serve.endings import DISCONNECTED, STOPPED, Ending
-from serve.errors import Refused, retry_seconds, sentence
+from serve.endings import DISCONNECTED, SHUTDOWN, STOPPED, Ending
+from serve.errors import Refused, of_a_bug, retry_seconds, sentence
 from serve.forms import check
 from serve.jam_fields import STREAM_STYLE, SocketInBars, SocketStream, SocketUpdate, neutral, seed_of
 from serve.live import Live
@@ -100,6 +100,7 @@ class Socket:
         """Until one of both sides ends it; cancelled when the client is gone."""
         try:
             self._task("read", self._read())
+            self._task("leave", self._leave())
             await self._over.wait()
         finally:
             tasks = list(self._tasks.values())
@@ -284,6 +285,14 @@ class Socket:
         self._conversation.move(Event.END)
         self._over.set()
 
+    async def _leave(self) -> None:
+        """At the end of the server; a jam that plays tells it by itself."""
+        await self._here.ending.wait()
+        if starting := self._tasks.get("start"):
+            await asyncio.wait([starting])
+        if self._live is None:
+            await self._ended(SHUTDOWN)
+
     async def _tell(self, kind: str, **facts: Any) -> None:
         await self._send(json.dumps({"type": kind, **facts}))
 
@@ -317,7 +326,7 @@ class Socket:
             number = request_id.current()
             self._count("internal")
             log.error("a bug: %s", error, exc_info=error)
-            await self._tell("error", error=f"The server met a bug; it is in its log as {number}.", code="internal")
+            await self._tell("error", error=of_a_bug(number), code="internal")
 
     # Within.
 

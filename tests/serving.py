@@ -80,7 +80,11 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(
-    *flags: str, output: Path, env: dict[str, str] | None = None, ready: tuple[str, Any] | None = ("warmed", True)
+    *flags: str,
+    output: Path,
+    env: dict[str, str] | None = None,
+    ready: tuple[str, Any] | None = ("warmed", True),
+    program: tuple[str, ...] = ("-m", "darius_cli"),
 ) -> Iterator[Server]:
     """A server of its own, ended with the block.
 
@@ -89,9 +93,10 @@ def running_server(
       output: file for what it prints.
       env: on top of this process' environment (which names the tests' own cache).
       ready: what /health has to say before the block begins; None: only that it answers.
+      program: what Python runs; it takes the flags of `darius`.
     """
     port = free_port()
-    command = [sys.executable, "-m", "darius_cli", "serve", "--port", str(port), *flags]
+    command = [sys.executable, *program, "serve", "--port", str(port), *flags]
     with output.open("wb") as target:
         process = subprocess.Popen(
             command, stdout=target, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ | (env or {})

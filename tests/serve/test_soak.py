@@ -1,0 +1,192 @@
+"""Half an hour of everything at once: the server holds no more at its end than after five minutes.
+
+pytest -m acceptance tests/serve/test_soak.py -s        (DARIUS_SOAK_MINUTES=10 for a shorter one)
+Jams over HTTP and sockets that are steered, stopped or torn away, one-shots, questions, damaged uploads, and another
+model every few minutes. The model is `light` (see `light_package`), so that two cores keep up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from held import Held, held
+from light_package import write_light
+from serving import Server, loop_bytes, running_server
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+MINUTES = float(os.environ.get("DARIUS_SOAK_MINUTES", "30"))
+WARM_UP = 5.0
+SWAP_SECONDS = 180.0
+SAMPLE_SECONDS = 15.0
+LOOP = loop_bytes(seconds=2.0)
+EXPECTED = {200, 400, 404, 408, 409, 413, 415, 422, 429, 503}
+"""What may be answered; a model is changed under everyone's feet, so jams end and places are taken."""
+
+
+class Soak:
+    """What is done, and what came of it."""
+
+    def __init__(self, server: Server, models: list[str]) -> None:
+        self.server, self.models = server, models
+        self.done = Counter[str]()
+        self.odd: list[str] = []
+        self.until = time.monotonic() + MINUTES * 60
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+    async def ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> httpx.Response:
+        reply = await client.request(method, path, **more)
+        self.done[f"{path} {reply.status_code}"] += 1
+        if reply.status_code not in EXPECTED:
+            self.odd.append(f"{path}: {reply.status_code} {reply.text[:300]}")
+        return reply
+
+    async def jam_over_http(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        fields = {"bpm": f"{rng.uniform(90, 180):.3f}", "bars_per_chunk": "1", "styles": rng.choice(("dub", "techno"))}
+        started = await self.ask(client, "POST", "/jam/start", data=fields, files={"loop_audio": LOOP})
+        if started.status_code != 200:
+            return await asyncio.sleep(1)
+        session = {"session_id": started.json()["session_id"]}
+        for _ in range(rng.randint(2, 8)):
+            chunk = await self.ask(client, "GET", "/jam/next", params=session)
+            if chunk.status_code != 200:
+                return
+            index = chunk.json()["chunk"]["index"]
+            await self.ask(client, "POST", "/jam/consume", data=session | {"chunk_index": str(index)})
+            change = rng.random()
+            if change < 0.3:
+                await self.ask(
+                    client, "POST", "/jam/update", data=session | {"styles": rng.choice(("ambient", "funk"))}
+                )
+            elif change < 0.4:
+                await self.ask(client, "POST", "/jam/reseed_splice", data=session, files={"combined_audio": LOOP})
+            elif change < 0.5:
+                await self.ask(client, "POST", "/jam/reseed", data=session)
+            await asyncio.sleep(rng.uniform(0, 2))
+        if rng.random() < 0.8:  # others go away without a word
+            await self.ask(client, "POST", "/jam/stop", json=session)
+
+    async def jam_over_socket(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        with contextlib.suppress(WebSocketException, OSError):
+            async with connect(self.server.ws_url, max_size=None) as socket:
+                binary = rng.random() < 0.5
+                await socket.send(json.dumps({"type": "start", "mode": "rt", "binary_audio": binary}))
+                for _ in range(rng.randint(2, 14)):
+                    frame = await asyncio.wait_for(socket.recv(), 60)
+                    if isinstance(frame, str):
+                        kind = json.loads(frame)["type"]
+                        self.done[f"socket {kind}"] += 1
+                        if kind in ("error", "stopped"):
+                            return await asyncio.sleep(1)
+                        if kind.startswith("chunk") and rng.random() < 0.3:
+                            await socket.send(json.dumps({"type": "update", "styles": "jazz", "temperature": 1.0}))
+                if rng.random() < 0.3:
+                    socket.transport.abort()
+                else:
+                    await socket.send('{"type":"stop"}')
+
+    async def one_shot(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        fields = {"bpm": "120", "bars": str(rng.randint(1, 4))}
+        if rng.random() < 0.5:
+            await self.ask(client, "POST", "/generate_style", data=fields | {"styles": "house"})
+        else:
+            await self.ask(client, "POST", "/generate", data=fields, files={"loop_audio": LOOP})
+        await asyncio.sleep(rng.uniform(2, 6))
+
+    async def questions(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        for path in ("/health", "/model/config", "/model/status", "/metrics", "/progress?request_id=x", "/docs", "/"):
+            await self.ask(client, "GET", path)
+        await asyncio.sleep(1)
+
+    async def damaged_upload(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        damaged = bytearray(LOOP[: rng.randint(0, len(LOOP))])
+        for _ in range(min(len(damaged), 20)):
+            damaged[rng.randrange(min(len(damaged), 200))] = rng.randrange(256)
+        data = {"bpm": "120", "bars": "1"}
+        await self.ask(client, "POST", "/generate", data=data, files={"loop_audio": bytes(damaged)})
+        await asyncio.sleep(rng.uniform(0.5, 2))
+
+    async def another_model(self, rng: random.Random, client: httpx.AsyncClient) -> None:
+        await asyncio.sleep(SWAP_SECONDS)
+        self.models.reverse()
+        wanted = {"repo_id": self.models[0], "sync_assets": False}
+        reply = await self.ask(client, "POST", "/model/select", json=wanted)
+        assert reply.status_code == 200, reply.text
+
+    async def again_and_again(self, what: Any, seed: int) -> None:
+        rng = random.Random(seed)
+        async with httpx.AsyncClient(base_url=self.server.url, timeout=180) as client:
+            while not self.over:
+                await what(rng, client)
+
+    @contextlib.asynccontextmanager
+    async def all_of_it(self) -> AsyncIterator[None]:
+        kinds = [self.jam_over_http] * 3 + [self.jam_over_socket] * 3
+        kinds += [self.one_shot, self.questions, self.damaged_upload, self.another_model]
+        tasks = [asyncio.create_task(self.again_and_again(kind, seed)) for seed, kind in enumerate(kinds)]
+        try:
+            yield
+            assert all(not task.done() or task.exception() is None for task in tasks), tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def between(samples: list[tuple[float, Held]], first: float, last: float) -> list[Held]:
+    return [taken for minute, taken in samples if first <= minute <= last]
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(MINUTES * 60 + 900)
+def test_half_an_hour_of_everything_leaves_no_trace(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    models = ["one", "two"]
+    for name in models:
+        write_light(root / name)
+    log = Path(os.environ.get("DARIUS_SOAK_LOG", tmp_path / "samples.txt"))
+    samples: list[tuple[float, Held]] = []
+
+    async def work(server: Server) -> Soak:
+        soak, began = Soak(server, models), time.monotonic()
+        async with soak.all_of_it():
+            while not soak.over:
+                await asyncio.sleep(SAMPLE_SECONDS)
+                minute, taken = (time.monotonic() - began) / 60, held(server.process.pid)
+                samples.append((minute, taken))
+                with log.open("a") as target:
+                    target.write(f"{minute:6.2f} {taken} {sum(soak.done.values())} answers\n")
+        return soak
+
+    flags = ("--model", str(root / "one"), "--max-sessions", "6", "--model-root", str(root))
+    with running_server(*flags, output=tmp_path / "server.txt") as server:
+        soak = asyncio.run(work(server))
+        server.post("/jam/stop_all")
+        server.wait_for("/health", "active_jams", 0, 30)
+        assert " error [" not in server.log() and not soak.odd, soak.odd[:5]
+    print(json.dumps(soak.done, indent=1))  # noqa: T201 - the measured result
+    early, late = between(samples, WARM_UP, WARM_UP + 3), between(samples, MINUTES - 3, MINUTES + 1)
+
+    def middle(values: list[Held], name: str) -> float:
+        return statistics.median(getattr(value, name) for value in values)
+
+    grown = {name: middle(late, name) - middle(early, name) for name in ("kilobytes", "files", "threads")}
+    print(grown)  # noqa: T201
+    assert grown["kilobytes"] < 20_000
+    assert grown["files"] <= 12  # connections that are open just then
+    assert grown["threads"] <= 4
