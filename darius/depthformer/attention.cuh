@@ -20,10 +20,12 @@ __device__ __forceinline__ void attend(bf16* keys, bf16* values, bf16* query, co
     const int position = group * 16 + lane / 2;
     share[group] = position <= newest ? wide(bias[position]) : -1e30f;
   }
-  bf16* first = lane < 16 ? query : keys + newest * KEPT;
-  const float4 value = lane < 16 ? await(words + 2 * WIDTH + lane * 4, tag) : make_float4(0, 0, 0, 0);
-  *(uint2*)(first + lane % 16 * 4) = narrow(await(words + (lane / 16) * WIDTH + lane % 16 * 4, tag));
-  if (lane < 16) *(uint2*)(values + newest * KEPT + lane * 4) = narrow(value);
+  // Lanes 0 to 15 wait for the query and the value, the others for the key (twice).
+  const unsigned* const at[2] = {words + (lane / 16) * WIDTH + lane % 16 * 4, words + (2 - lane / 16) * WIDTH + lane % 16 * 4};
+  float4 x[2];
+  await(x, at, tag);
+  *(uint2*)((lane < 16 ? query : keys + newest * KEPT) + lane % 16 * 4) = narrow(x[0]);
+  if (lane < 16) *(uint2*)(values + newest * KEPT + lane * 4) = narrow(x[1]);
   __syncwarp();
 #pragma unroll
   for (int group = 0; group < GROUPS; ++group) {

@@ -47,6 +47,9 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
   Shared& shared = *(Shared*)bytes;
   Ring& ring = shared.ring;
   auto& work = shared.work;
+#ifdef PROFILE
+  if (threadIdx.x == 0) work.stamps = stamps, work.stamped = 0;
+#endif
   make(ring);
   const int warp = threadIdx.x / 32;
 
@@ -76,53 +79,45 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
   const bf16* table = nullptr;
   unsigned taken = 0;
   int phase = 0;
-#ifdef PROFILE
-  int stamped = 0;
-#endif
 
   for (int level = 0; level < LEVELS; ++level) {
     for (int layer = 0; layer < LAYERS; ++layer) {
       const unsigned tag = (level * LAYERS + layer + 1) & 1, before = tag ^ 1;
-      STAMP(0);
       take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
         if (layer) return await(boards + RESIDUAL_AT + r * WIDTH + c, before);
         return level ? wide(table + c) : *(const float4*)(context + r * WIDTH + c);
       });
-      STAMP(1);
       product<QueryKeyValue>(ring, taken, work);
       for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
         const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
         publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
       }
-      STAMP(2);
+      STAMP(work);
 
       if (warp < TASKS && task < HEADS * ROWS)
         attend<LEVELS>(shared.past[warp][layer][0][0], shared.past[warp][layer][1][0], shared.query[warp],
                        boards + QKV_AT + task_row * 3 * WIDTH + head * HEAD, tag,
                        bias + (head * LEVELS + level) * LEVELS, level, boards + MIX_AT + task_row * WIDTH + head * HEAD);
-      STAMP(3);
+      STAMP(work);
       if (Out::mine()) {
         take_board<WIDTH>(work, boards + MIX_AT, tag);
-        STAMP(4);
         product<Out>(ring, taken, work);
         if (owner) publish(boards + MIDDLE_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+        STAMP(work);
       }
-      STAMP(5);
 
       take_residual(work, ++phase, mlp_norms + layer * WIDTH,
                     [&](int r, int c) { return await(boards + MIDDLE_AT + r * WIDTH + c, tag); });
-      STAMP(6);
       product<GateUp>(ring, taken, work);
       publish_inner(work, boards + INNER_AT, phase, tag);
-      STAMP(7);
+      STAMP(work);
 
       if (Down::mine()) {
         take_board<INNER>(work, boards + INNER_AT, tag);
-        STAMP(8);
         product<Down>(ring, taken, work);
         if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+        STAMP(work);
       }
-      STAMP(9);
     }
     take_residual(work, ++phase, last_norm, [&](int r, int c) {
       return await(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
@@ -133,10 +128,10 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
       const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
       publish(boards + LOGITS_AT + r * CODES + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
     }
-    STAMP(10);
+    STAMP(work);
     int code = draw(shared.ballot, boards + LOGITS_AT, tag, noise + level * CODES, controls);
     if (known[level] >= 0) code = known[level];
-    STAMP(11);
+    STAMP(work);
     if (blockIdx.x == 0 && i == 0) codes[level] = code;
     table = embedding + (size_t)(first_id + level * CODES + code) * WIDTH;
     if (owner) sum += mine = wide(table[own]);

@@ -8,7 +8,7 @@ struct Controls {
 };
 
 struct Ballot {
-  unsigned counts[2][WARPS];
+  unsigned counts[2][WARPS][32];  // of even and odd rounds
   float highest[WARPS];
   int best[WARPS];
 };
@@ -19,6 +19,48 @@ __device__ __forceinline__ unsigned ordered(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+// A threshold that of everybody's keys the k largest reach, and those as large as the k-th. Keys of 0 do not count.
+//
+// Five bits a round: how many keys have each value of these bits, among those that have the bits found so far; until
+// who reaches some value is exactly the rest of k.
+__device__ __forceinline__ unsigned reached(Ballot& ballot, const unsigned (&key)[4], int k) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  unsigned found = 0, wanted = k;
+  for (int shift = 27, round = 0;; shift = shift >= 5 ? shift - 5 : 0, ++round) {
+    const unsigned above = shift == 27 ? 0 : ~0u << (shift ? shift + 5 : 2);
+    unsigned many = 0;  // keys whose bits are this lane
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      unsigned same = __ballot_sync(~0u, key[i] && (key[i] & above) == found);
+#pragma unroll
+      for (int bit = 0; bit < 5; ++bit) {
+        const unsigned set = __ballot_sync(~0u, key[i] >> (shift + bit) & 1);
+        same &= lane >> bit & 1 ? set : ~set;
+      }
+      many += __popc(same);
+    }
+    ballot.counts[round % 2][warp][lane] = many;
+    meet();
+    many = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; ++w) many += ballot.counts[round % 2][w][lane];
+    // How many have these bits or larger ones.
+    unsigned reach = many;
+#pragma unroll
+    for (int apart = 1; apart < 32; apart *= 2) {
+      const unsigned others = __shfl_down_sync(~0u, reach, apart);
+      if (lane + apart < 32) reach += others;
+    }
+    const unsigned enough = __ballot_sync(~0u, reach >= wanted);
+    if (!enough) return 0;  // fewer keys than k
+    const int digit = 31 - __clz(enough);
+    found |= (unsigned)digit << shift;
+    const unsigned exactly = __shfl_sync(~0u, reach, digit);
+    if (exactly == wanted || shift == 0) return found;
+    wanted -= exactly - __shfl_sync(~0u, many, digit);
+  }
+}
+
 // The code drawn from a board of logits [ROWS][CODES], four codes a thread; the same in every thread and block.
 __device__ __forceinline__ int draw(Ballot& ballot, const unsigned* logits, unsigned tag, const float* noise, Controls controls) {
   static_assert(CODES % 4 == 0 && CODES / 4 <= THREADS, "four codes a thread");
@@ -26,8 +68,11 @@ __device__ __forceinline__ int draw(Ballot& ballot, const unsigned* logits, unsi
   float value[4] = {}, moved[4] = {};
   unsigned key[4] = {}, threshold = 0;
   if (first < CODES) {
-    const float4 n = *(const float4*)(noise + first), a = await(logits + first, tag);
-    const float4 b = ROWS == 2 ? await(logits + CODES + first, tag) : a;
+    const float4 n = *(const float4*)(noise + first);
+    const unsigned* const at[2] = {logits + first, logits + (ROWS - 1) * CODES + first};
+    float4 x[2];
+    await(x, at, tag);
+    const float4 a = x[0], b = x[1];
     const float w = ROWS == 2 ? controls.guidance : 0, as[4] = {a.x, a.y, a.z, a.w}, bs[4] = {b.x, b.y, b.z, b.w};
     const float ns[4] = {n.x, n.y, n.z, n.w};
 #pragma unroll
@@ -36,19 +81,7 @@ __device__ __forceinline__ int draw(Ballot& ballot, const unsigned* logits, unsi
       moved[i] = value[i] / fmaxf(controls.temperature, 1e-4f) + (controls.temperature > 1e-4f ? ns[i] : 0);
     }
   }
-  // The largest threshold that the k largest reach, bit by bit, or any that exactly they reach.
-  for (int bit = 31; controls.top_k > 0 && bit >= 0; --bit) {
-    const unsigned candidate = threshold | 1u << bit;
-    unsigned reach = (key[0] >= candidate) + (key[1] >= candidate) + (key[2] >= candidate) + (key[3] >= candidate);
-    reach = __reduce_add_sync(~0u, reach);
-    if (lane == 0) ballot.counts[bit % 2][warp] = reach;
-    meet();
-    reach = 0;
-#pragma unroll
-    for (int w = 0; w < WARPS; ++w) reach += ballot.counts[bit % 2][w];
-    if (reach >= (unsigned)controls.top_k) threshold = candidate;
-    if (reach == (unsigned)controls.top_k) break;
-  }
+  if (controls.top_k > 0) threshold = reached(ballot, key, controls.top_k);
   float highest = -1e30f;
   int best = 0;
 #pragma unroll

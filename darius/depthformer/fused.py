@@ -24,6 +24,9 @@ STEPS = 8  # of 32 inputs: a tile
 SHARED_BYTES = 232_448
 """What a block may have of a Hopper multiprocessor's shared memory."""
 
+WINDOW = 2
+"""Slots' worth of weights that are on their way to a block at a time."""
+
 CONSTANTS = dict[str, int | str]
 
 
@@ -137,7 +140,8 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "CODES": config.layout.codebook_size,
         "BLOCKS": blocks,
         "SLOTS": slots(config, rows, blocks),
-        "KEPT_LAYERS": 0,
+        "WINDOW": WINDOW,
+        "KEPT_LAYERS": 1,
         "EPSILON": f"{config.norm_epsilon}f",
     }
 
@@ -163,7 +167,7 @@ def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) 
     past = tasks * 2 * (2 * config.num_depth_layers * config.layout.codec_levels * (HEAD + 8) + HEAD)
     halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
     warps = THREADS // 32
-    return slots * (16 * config.embed_dim + 16) + 2 * halves + past + 4 * warps * (totals * rows * 8 + 2 + 4) + 256
+    return slots * (16 * config.embed_dim + 16) + 2 * halves + past + 4 * warps * (totals * rows * 8 + 2 + 64 + 2) + 256
 
 
 def draw_frame(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from darius.depthformer import cuda
 from darius.depthformer.config import DepthformerConfig
-from darius.depthformer.fused import CONSTANTS, HEAD, SHARED_BYTES, THREADS, compile_for, fragments, pairs
+from darius.depthformer.fused import CONSTANTS, HEAD, SHARED_BYTES, THREADS, WINDOW, compile_for, fragments, pairs
 from darius.depthformer.layers import Context
 from darius.depthformer.packing import MASKED, Block, Packed
 
@@ -132,6 +132,7 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "FRAMES": config.layout.chunk_frames,
         "SLICES": slices(config),
         "BLOCKS": blocks,
+        "WINDOW": WINDOW,
         "SLOTS": (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * config.embed_dim + 16),
         "EPSILON": f"{config.norm_epsilon}f",
     }

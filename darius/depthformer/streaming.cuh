@@ -8,7 +8,7 @@
 // A board may be written again once every reader has written something that the writer has since read.
 //
 // Constants: ROWS (2 with guidance: conditioned, unconditioned; else 1), WIDTH (of the residual, and all heads side by
-// side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, EPSILON. HEAD is 64; WIDTH and INNER are multiples of 256.
+// side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, WINDOW, EPSILON. HEAD is 64; WIDTH and INNER are multiples of 256.
 // Weights and caches are bfloat16, here as its 16 bits.
 #pragma once
 
@@ -31,10 +31,10 @@ __device__ __forceinline__ uint4 read_words(const unsigned* at) {
 __device__ __forceinline__ void write_word(unsigned* at, unsigned word) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(word) : "memory");
 }
-// D += A B of m16n8k16, bfloat16 in, float32 out; the stream's rows are the first rows of A, the others are 0.
-__device__ __forceinline__ void multiply(float d[4], unsigned a0, unsigned a2, unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1));
+// D += A B of the tensor cores' m16n8k16, bfloat16 in, float32 out.
+__device__ __forceinline__ void multiply(float d[4], uint4 a, uint2 b) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
 }
 // Sixteen bytes into shared memory, until `copies_done`.
 __device__ __forceinline__ void copy_async(void* to, const void* from) {
@@ -78,6 +78,7 @@ __device__ __forceinline__ void copy_through(void* to, const void* from, unsigne
 
 __device__ constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
+__device__ constexpr int least(int a, int b) { return a < b ? a : b; }
 
 __device__ __forceinline__ float wide(bf16 x) { return __uint_as_float((unsigned)x << 16); }
 __device__ __forceinline__ bf16 narrow(float x) {
@@ -98,19 +99,32 @@ __device__ __forceinline__ float4 wide(const bf16* at) {
 __device__ __forceinline__ void publish(unsigned* at, float x, unsigned tag) {
   write_word(at, (__float_as_uint(x) & ~1u) | tag);
 }
-__device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
-  uint4 v = read_words(at);
+__device__ __forceinline__ bool fresh(uint4 v, unsigned tag) {
 #ifdef NOWAIT
-  return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
+  return true;
 #endif
-  while (((v.x ^ tag) | (v.y ^ tag) | (v.z ^ tag) | (v.w ^ tag)) & 1) {
-    YIELD;
-#ifdef NAP
-    __nanosleep(NAP);
-#endif
-    v = read_words(at);
+  return !(((v.x ^ tag) | (v.y ^ tag) | (v.z ^ tag) | (v.w ^ tag)) & 1);
+}
+// Four neighbours from each of several places, waited for together.
+template <int MANY>
+__device__ __forceinline__ void await(float4 (&x)[MANY], const unsigned* const (&at)[MANY], unsigned tag) {
+  uint4 v[MANY];
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) v[i] = read_words(at[i]);
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) {
+    while (!fresh(v[i], tag)) {
+      YIELD;
+      v[i] = read_words(at[i]);
+    }
+    x[i] = make_float4(__uint_as_float(v[i].x), __uint_as_float(v[i].y), __uint_as_float(v[i].z), __uint_as_float(v[i].w));
   }
-  return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
+}
+__device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
+  const unsigned* const places[1] = {at};
+  float4 x[1];
+  await(x, places, tag);
+  return x[0];
 }
 
 // A matrix lies in units of GROUPS times eight outputs, unit after unit; those of a block are blockIdx.x, blockIdx.x +
@@ -136,19 +150,26 @@ struct Ring {
 
 __device__ __forceinline__ void make(Ring& ring) {
   if (threadIdx.x == 0) {
-    for (int i = 0; i < SLOTS; ++i) make_gate(&ring.full[i], 1), make_gate(&ring.empty[i], WARPS);
+    for (int i = 0; i < SLOTS; ++i) make_gate(&ring.full[i], 1), make_gate(&ring.empty[i], 1);
     gates_made();
   }
   __syncthreads();
 }
 
-// The sender's side, one thread.
+// Until the ring's n-th slot is full.
+__device__ __forceinline__ void wait_for(Ring& ring, unsigned n) {
+  while (!open(&ring.full[n % SLOTS], n / SLOTS & 1)) YIELD;
+}
+
+// The sender's side, one thread; `sent` slots so far. No more than WINDOW are on their way at a time: more would be in
+// the way of the boards' words.
 __device__ __forceinline__ void send(Ring& ring, unsigned& sent, const unsigned char* from, unsigned bytes, bool keeping, const unsigned char* still) {
   const unsigned slot = sent % SLOTS, round = sent / SLOTS;
 #ifdef STILL
   from = still;
 #endif
   if (round) while (!open(&ring.empty[slot], (round - 1) & 1)) YIELD;
+  if (sent >= WINDOW) wait_for(ring, sent - WINDOW);
   copy_through(ring.slots[slot], from, bytes, &ring.full[slot], keeping);
   ++sent;
 }
@@ -158,67 +179,98 @@ __device__ __forceinline__ void send_matrix(Ring& ring, unsigned& sent, const un
     for (int group = 0; group < M::GROUPS; ++group)
       for (int at = 0; at < M::INPUTS; at += WIDTH) {
         const int inputs = M::INPUTS - at < WIDTH ? M::INPUTS - at : WIDTH;
-        send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping, matrix);
+        send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping, matrix + blockIdx.x % 64 * SLOT_BYTES);
       }
 }
 
-// The others' side: `taken` slots so far.
-__device__ __forceinline__ void wait_for(Ring& ring, unsigned taken) {
-  while (!open(&ring.full[taken % SLOTS], taken / SLOTS & 1)) YIELD;
+// The others' side; `taken` slots so far. All meet, the next slots are full and all that was written before is there.
+__device__ __forceinline__ void meet_for(Ring& ring, unsigned taken, int many) {
+  const int i = (int)threadIdx.x - (THREADS - 32);
+  if (i >= 0 && i < many) wait_for(ring, taken + i);
+  meet();
 }
-__device__ __forceinline__ void release(Ring& ring, unsigned& taken, int many) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0)
-    for (int i = 0; i < many; ++i) arrive(&ring.empty[(taken + i) % SLOTS]);
+// All meet, the slots are free.
+__device__ __forceinline__ void meet_and_free(Ring& ring, unsigned& taken, int many) {
+  meet();
+  if (threadIdx.x < many) arrive(&ring.empty[(taken + threadIdx.x) % SLOTS]);
   taken += many;
 }
 
 constexpr int INPUT = most(WIDTH, INNER) + PAD;
 template <int TOTALS>
 struct Workplace {
-  alignas(16) bf16 input[ROWS][INPUT];               // what the present product reads
-  float totals[WARPS][TOTALS][ROWS][8];  // its sums, each warp's share
+  alignas(16) bf16 input[ROWS][INPUT];   // what the present product reads
+  float totals[WARPS][TOTALS][8][ROWS];  // its sums, each warp's share
   float powers[2][WARPS];                // sums of squares of the residual's parts; even and odd phases
+#ifdef PROFILE
+  long long* stamps;
+  int stamped;
+#endif
 };
+#ifdef PROFILE
+#define STAMP(work) if (threadIdx.x == 0) (work).stamps[blockIdx.x * PROFILE + (work).stamped++ % PROFILE] = clock64()
+#else
+#define STAMP(work)
+#endif
+
+// The tensor cores' operands of a step of 32 inputs: eight outputs' weights are A, those of half of the inputs in its
+// rows 0 to 7, of the other half in rows 8 to 15; the stream's rows are columns 0 and 1 of B for the one half, 2 and 3
+// for the other. So A is what a lane reads in one piece. `at` is the lane's piece of row lane / 4 % 2.
+__device__ __forceinline__ uint2 step_inputs(const bf16* at) {
+  const int column = threadIdx.x % 32 / 4;
+  if (column >= 4 || column % 2 >= ROWS) return make_uint2(0, 0);
+  const uint4 x = *(const uint4*)at;
+  return column < 2 ? make_uint2(x.x, x.z) : make_uint2(x.y, x.w);
+}
+// What lanes 0, 4, 8, ... then know: an output's sums, of both rows.
+__device__ __forceinline__ float2 step_sums(const float d[4]) {
+  const bool first = threadIdx.x % 2 == 0;
+  const float2 mine = first ? make_float2(d[0], d[1]) : make_float2(d[2], d[3]);
+  return make_float2(mine.x + __shfl_xor_sync(~0u, mine.x, 1), mine.y + __shfl_xor_sync(~0u, mine.y, 1));
+}
 
 // The input times the block's units of a matrix; a warp takes an eighth of every second tile of 256 inputs.
 template <class M, class Work>
 __device__ __forceinline__ void product(Ring& ring, unsigned& taken, Work& work) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = lane / 4, part = lane % 4, half = warp / 8, step = warp % 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8;
   constexpr int OUTPUTS = M::MOST * M::GROUPS;
   const int many = M::mine() * M::GROUPS * M::PARTS;
-  for (int i = 0; i < many; ++i) wait_for(ring, taken + i);
-  float even[OUTPUTS][4] = {}, odd[OUTPUTS][4] = {};
+  const bf16* input = &work.input[lane / 4 % 2 < ROWS ? lane / 4 % 2 : 0][step * 32 + lane % 4 * 8];
+  meet_for(ring, taken, many);
+  STAMP(work);
+  float sums[OUTPUTS][4] = {};
 #pragma unroll
-  for (int tile = 0; tile < M::TILES; ++tile) {
-    if (tile % 2 != half) continue;
-    uint4 x = make_uint4(0, 0, 0, 0);
-    if (row < ROWS) x = *(const uint4*)&work.input[row][tile * 256 + step * 32 + part * 8];
+  for (int pair = 0; pair < M::TILES; pair += 2) {
+    const int tile = pair + warp / 8;
+    if (M::TILES % 2 && tile == M::TILES) break;
+    const uint2 x = step_inputs(input + tile * 256);
 #pragma unroll
     for (int output = 0; output < OUTPUTS; ++output) {  // whatever lies in slots that are not the block's
       const unsigned slot = (taken + output * M::PARTS + tile / SLOT_TILES) % SLOTS;
       const uint4 w = *(const uint4*)(ring.slots[slot] + tile % SLOT_TILES * TILE_BYTES + (step * 32 + lane) * 16);
-      multiply(even[output], x.x, x.y, w.x, w.y);
-      multiply(odd[output], x.z, x.w, w.z, w.w);
+      multiply(sums[output], w, x);
     }
   }
-  if (row < ROWS) {
 #pragma unroll
-    for (int output = 0; output < OUTPUTS; ++output) {
-      work.totals[warp][output][row][2 * part] = even[output][0] + odd[output][0];
-      work.totals[warp][output][row][2 * part + 1] = even[output][1] + odd[output][1];
+  for (int output = 0; output < OUTPUTS; ++output) {
+    const float2 sum = step_sums(sums[output]);
+    if (lane % 4 == 0) {
+      work.totals[warp][output][lane / 4][0] = sum.x;
+      if (ROWS == 2) work.totals[warp][output][lane / 4][ROWS - 1] = sum.y;
     }
   }
-  release(ring, taken, many);
-  meet();
+  meet_and_free(ring, taken, many);
 }
 
 template <class Work>
 __device__ __forceinline__ float total(const Work& work, int output, int row, int column) {
-  float sum = 0;
+  float even = 0, odd = 0;
 #pragma unroll
-  for (int warp = 0; warp < WARPS; ++warp) sum += work.totals[warp][output][row][column];
-  return sum;
+  for (int warp = 0; warp < WARPS; warp += 2) {
+    even += work.totals[warp][output][column][row];
+    odd += work.totals[warp + 1][output][column][row];
+  }
+  return even + odd;
 }
 
 // Rows of the residual times a norm's scale become the input; the norm's factor is left to the product's end.
@@ -235,7 +287,6 @@ __device__ __forceinline__ void take_residual(Work& work, int phase, const bf16*
     for (int apart = 16; apart; apart /= 2) power += __shfl_xor_sync(~0u, power, apart);
     if (threadIdx.x % 32 == 0) work.powers[phase % 2][threadIdx.x / 32] = power;
   }
-  meet();
 }
 template <class Work>
 __device__ __forceinline__ float norm_factor(const Work& work, int phase, int row) {
@@ -249,11 +300,17 @@ __device__ __forceinline__ float norm_factor(const Work& work, int phase, int ro
 // A board of rows becomes the input.
 template <int LENGTH, class Work>
 __device__ __forceinline__ void take_board(Work& work, const unsigned* board, unsigned tag) {
-  constexpr int EACH = LENGTH / 4;
+  constexpr int EACH = LENGTH / 4, ALL = ROWS * EACH, MANY = divide_up(ALL, THREADS);
+  const unsigned* at[MANY];
+  float4 x[MANY];
 #pragma unroll
-  for (int i = threadIdx.x; i < ROWS * EACH; i += THREADS)
-    *(uint2*)&work.input[i / EACH][i % EACH * 4] = narrow(await(board + i * 4, tag));
-  meet();
+  for (int i = 0; i < MANY; ++i) at[i] = board + 4 * least(threadIdx.x + i * THREADS, ALL - 1);
+  await(x, at, tag);
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) {
+    const int vector = least(threadIdx.x + i * THREADS, ALL - 1);
+    *(uint2*)&work.input[vector / EACH][vector % EACH * 4] = narrow(x[i]);
+  }
 }
 
 __device__ __forceinline__ float gelu(float x) {
@@ -270,9 +327,3 @@ __device__ __forceinline__ void publish_inner(const Work& work, unsigned* board,
     publish(board + row * INNER + n, gate * wide(narrow(total(work, 2 * u + 1, row, j % 8) * factor)), tag);
   }
 }
-
-#ifdef PROFILE
-#define STAMP(what) if (threadIdx.x == 0) stamps[blockIdx.x * PROFILE + (stamped++ % PROFILE)] = clock64()
-#else
-#define STAMP(what)
-#endif

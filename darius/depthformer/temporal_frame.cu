@@ -43,26 +43,31 @@ __device__ __forceinline__ uint4 of_slice(const Ring& ring, unsigned taken, int 
 __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsigned* query, unsigned tag,
                                      const float* bias, unsigned* seen, unsigned* statistics) {
   Ring& ring = shared.ring;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8, part = lane % 4;
-  uint2 q[2][2] = {};
-  const float2 added[2] = {*(const float2*)(bias + warp * 8 + part * 2), *(const float2*)(bias + 128 + warp * 8 + part * 2)};
-  if (lane < 4)
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8, part = lane % 4, column = lane / 4;
+  // One row: columns 0 and 2 of B (see `step_inputs`).
+  const bool asks = column == 0 || column == 2;
+  float4 q[4] = {};
+  const float added[2] = {bias[warp * 8 + column], bias[128 + warp * 8 + column]};
+  if (asks) {
+    const unsigned* at[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) q[i / 2][i % 2] = narrow(await(query + i / 2 * 32 + lane * 8 + i % 2 * 4, tag));
-  __syncwarp();
-  for (int i = 0; i < SLICE_SLOTS; ++i) wait_for(ring, taken + i);
+    for (int i = 0; i < 4; ++i) at[i] = query + i / 2 * 32 + part * 8 + i % 2 * 4;
+    await(q, at, tag);
+  }
+  meet_for(ring, taken, 2 * SLICE_SLOTS);
+  STAMP(shared.work);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float score[4] = {};
+    float sums[4] = {};
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
+      const uint2 low = narrow(q[2 * s]), high = narrow(q[2 * s + 1]);
       const uint4 k = of_slice(ring, taken, ((warp + i * 16) * 2 + s) * 512 + lane * 16);
-      multiply(score, q[s][0].x, q[s][0].y, k.x, k.y);
-      multiply(score, q[s][1].x, q[s][1].y, k.z, k.w);
+      multiply(sums, k, column == 0 ? make_uint2(low.x, high.x) : make_uint2(low.y, high.y));
     }
-    if (lane < 4) *(float2*)&shared.scores[(warp + i * 16) * 8 + part * 2] = make_float2(score[0] + added[i].x, score[1] + added[i].y);
+    const float score = step_sums(sums).x + added[i];
+    if (part == 0) shared.scores[(warp + i * 16) * 8 + column] = score;
   }
-  release(ring, taken, SLICE_SLOTS);
   meet();
   // Every warp the same: eight keys a lane.
   float share[8], highest = -3e38f, sum = 0;
@@ -82,20 +87,18 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     pair[i] = __shfl_sync(~0u, pair[i], step * 4 + part);
-    if (lane >= 4) pair[i] = 0;
+    if (!asks) pair[i] = 0;
   }
-  for (int i = 0; i < SLICE_SLOTS; ++i) wait_for(ring, taken + i);
+  const uint2 shares = column == 0 ? make_uint2(pair[0], pair[2]) : make_uint2(pair[1], pair[3]);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    float mix[4] = {};
     const int unit = warp / 8 * 4 + i;
-    const uint4 v = of_slice(ring, taken, unit * TILE_BYTES + (step * 32 + lane) * 16);
-    multiply(mix, pair[0], pair[1], v.x, v.y);
-    multiply(mix, pair[2], pair[3], v.z, v.w);
-    if (lane < 4) *(float2*)&shared.mixed[step][unit * 8 + part * 2] = make_float2(mix[0], mix[1]);
+    float sums[4] = {};
+    multiply(sums, of_slice(ring, taken + SLICE_SLOTS, unit * TILE_BYTES + (step * 32 + lane) * 16), shares);
+    const float mix = step_sums(sums).x;
+    if (part == 0) shared.mixed[step][unit * 8 + column] = mix;
   }
-  release(ring, taken, SLICE_SLOTS);
-  meet();
+  meet_and_free(ring, taken, 2 * SLICE_SLOTS);
   if (threadIdx.x < HEAD) {
     float mix = 0;
 #pragma unroll
@@ -111,23 +114,25 @@ __device__ __forceinline__ void take_seen(Shared& shared, const unsigned* boards
   constexpr int EACH = WIDTH / 4;
   const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
   if (row < ROWS) {
-    float4 mix[SLICES], statistics[SLICES], all = make_float4(0, 0, 0, 0);
+    const unsigned* at[2 * SLICES];
+    float4 x[2 * SLICES], all = make_float4(0, 0, 0, 0);  // mixes, then statistics
     float highest = -3e38f, sum = 0;
 #pragma unroll
     for (int s = 0; s < SLICES; ++s) {
-      mix[s] = await(boards + SEEN_AT + (row * SLICES + s) * WIDTH + column, tag);
-      statistics[s] = await(boards + STATISTICS_AT + ((row * SLICES + s) * HEADS + column / HEAD) * 4, tag);
-      highest = fmaxf(highest, statistics[s].x);
+      at[s] = boards + SEEN_AT + (row * SLICES + s) * WIDTH + column;
+      at[SLICES + s] = boards + STATISTICS_AT + ((row * SLICES + s) * HEADS + column / HEAD) * 4;
     }
+    await(x, at, tag);
+#pragma unroll
+    for (int s = 0; s < SLICES; ++s) highest = fmaxf(highest, x[SLICES + s].x);
 #pragma unroll
     for (int s = 0; s < SLICES; ++s) {
-      const float weight = expf(statistics[s].x - highest);
-      sum += weight * statistics[s].y;
-      all.x += weight * mix[s].x, all.y += weight * mix[s].y, all.z += weight * mix[s].z, all.w += weight * mix[s].w;
+      const float weight = expf(x[SLICES + s].x - highest);
+      sum += weight * x[SLICES + s].y;
+      all.x += weight * x[s].x, all.y += weight * x[s].y, all.z += weight * x[s].z, all.w += weight * x[s].w;
     }
     *(uint2*)&shared.work.input[row][column] = narrow(make_float4(all.x / sum, all.y / sum, all.z / sum, all.w / sum));
   }
-  meet();
 }
 
 // Joined layers: every matrix has its layers one after the other, so have the norms, [LAYERS][WIDTH].
@@ -154,6 +159,9 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
   Shared& shared = *(Shared*)bytes;
   Ring& ring = shared.ring;
   auto& work = shared.work;
+#ifdef PROFILE
+  if (threadIdx.x == 0) work.stamps = stamps, work.stamped = 0;
+#endif
   make(ring);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
@@ -184,13 +192,9 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
   float mine = owner ? input[row * WIDTH + own] : 0;
   unsigned taken = 0;
   int phase = 0;
-#ifdef PROFILE
-  int stamped = 0;
-#endif
 
   for (int layer = 0; layer < LAYERS; ++layer) {
     const unsigned tag = (layer + 1) & 1, before = tag ^ 1;
-    STAMP(0);
     bf16* own_memory[2];
     if (attends)
 #pragma unroll
@@ -202,13 +206,12 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
     take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
       return layer ? await(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
     });
-    STAMP(1);
     product<QueryKeyValue>(ring, taken, work);
     for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
       const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
       publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
     }
-    STAMP(2);
+    STAMP(work);
 
     if (attends) {
       copies_done();
@@ -220,51 +223,46 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
       for (int which = 0; which < 2; ++which)
         *(unsigned*)(own_memory[which] + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
     }
-    STAMP(3);
+    STAMP(work);
     if (Out::mine()) {
       take_board<WIDTH>(work, boards + MIX_AT, tag);
-      STAMP(4);
       product<Out>(ring, taken, work);
       if (owner) publish(boards + AFTER_SELF_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      STAMP(work);
     }
-    STAMP(5);
 
     if (Out::mine()) {
       take_residual(work, ++phase, cross_norms + layer * WIDTH,
                     [&](int r, int c) { return await(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
-      STAMP(6);
       product<Out>(ring, taken, work);
       if (owner)
         publish(boards + QUERY_AT + row * WIDTH + own, total(work, unit, row, column) * norm_factor(work, phase, row), tag);
+      STAMP(work);
     }
-    STAMP(7);
     for (int each = blockIdx.x; each < LOOKS; each += BLOCKS) {
       const int slice = each / HEADS % SLICES, its = each / HEADS / SLICES, which = each % HEADS;
       look(shared, taken, boards + QUERY_AT + its * WIDTH + which * HEAD, tag, cross_bias + (its * SLICES + slice) * 256,
            boards + SEEN_AT + (its * SLICES + slice) * WIDTH + which * HEAD, boards + STATISTICS_AT + each * 4);
     }
-    STAMP(8);
+    STAMP(work);
     if (Out::mine()) {
       take_seen(shared, boards, tag);
-      STAMP(9);
       product<Out>(ring, taken, work);
       if (owner) publish(boards + AFTER_CROSS_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      STAMP(work);
     }
-    STAMP(10);
 
     take_residual(work, ++phase, mlp_norms + layer * WIDTH,
                   [&](int r, int c) { return await(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
-    STAMP(11);
     product<GateUp>(ring, taken, work);
     publish_inner(work, boards + INNER_AT, phase, tag);
-    STAMP(12);
+    STAMP(work);
     if (Down::mine()) {
       take_board<INNER>(work, boards + INNER_AT, tag);
-      STAMP(13);
       product<Down>(ring, taken, work);
       if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      STAMP(work);
     }
-    STAMP(14);
   }
   if (owner) output[row * WIDTH + own] = mine;
 }

@@ -97,6 +97,16 @@ inline int __shfl_xor_sync(unsigned m, int x, int apart) { return (int)__shfl_sy
 inline unsigned __reduce_add_sync(unsigned, unsigned x) {
   return fibers::exchange(&x, 1, [](fibers::Warp& w) { unsigned sum = 0; for (auto& word : w.words) sum += word[0]; return sum; });
 }
+inline unsigned __shfl_down_sync(unsigned m, unsigned x, int apart) {
+  const int lane = fibers::now().thread % 32;
+  return __shfl_sync(m, x, lane + apart < 32 ? lane + apart : lane);
+}
+inline unsigned __ballot_sync(unsigned, bool x) {
+  const unsigned word = x;
+  return fibers::exchange(&word, 1, [](fibers::Warp& w) { unsigned all = 0; for (int i = 0; i < 32; ++i) all |= w.words[i][0] << i; return all; });
+}
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __clz(unsigned x) { return __builtin_clz(x); }
 inline uint4 read_words(const unsigned* at) { return *(const uint4*)at; }
 inline void write_word(unsigned* at, unsigned word) { *at = word; }
 // A gate holds the arrivals of a round, those missing, and the round.
@@ -114,23 +124,22 @@ inline void copy_through(void* to, const void* from, unsigned bytes, unsigned lo
   memcpy(to, from, bytes);
   arrive(gate);
 }
-// D += A B for A [16][16] whose rows 8.. are 0, B [16][8]; operands lie over the lanes as PTX's m16n8k16 has them.
-inline void multiply(float d[4], unsigned a0, unsigned a2, unsigned b0, unsigned b1) {
-  const unsigned words[4] = {a0, a2, b0, b1};
+// D += A B for A [16][16], B [16][8]; operands lie over the lanes as PTX's m16n8k16 has them.
+inline void multiply(float d[4], uint4 a, uint2 b) {
+  const unsigned words[6] = {a.x, a.y, a.z, a.w, b.x, b.y};
   const int lane = fibers::now().thread % 32, row = lane / 4, part = lane % 4;
-  struct Two { float v[2]; };
-  const Two sums = fibers::exchange(words, 4, [&](fibers::Warp& w) {
+  struct Four { float v[4]; };
+  const Four sums = fibers::exchange(words, 6, [&](fibers::Warp& w) {
     auto low = [](unsigned u) { return __uint_as_float(u << 16); };
     auto high = [](unsigned u) { return __uint_as_float(u & 0xffff0000u); };
-    Two sums = {{0, 0}};
-    for (int c = 0; c < 2; ++c)
+    Four sums = {};
+    for (int i = 0; i < 4; ++i)
       for (int t = 0; t < 4; ++t)
         for (int half = 0; half < 2; ++half) {
-          const unsigned a = w.words[row * 4 + t][half], b = w.words[(part * 2 + c) * 4 + t][2 + half];
-          sums.v[c] += low(a) * low(b) + high(a) * high(b);
+          const unsigned a = w.words[row * 4 + t][half * 2 + i / 2], b = w.words[(part * 2 + i % 2) * 4 + t][4 + half];
+          sums.v[i] += low(a) * low(b) + high(a) * high(b);
         }
     return sums;
   });
-  d[0] += sums.v[0];
-  d[1] += sums.v[1];
+  for (int i = 0; i < 4; ++i) d[i] += sums.v[i];
 }
