@@ -15,6 +15,7 @@ export class Failure extends Error {
 
 export const health = () => call("health");
 export const config = () => call("model/config");
+export const status = () => call("model/status");
 export const checkpoints = (repo, revision) =>
   call(`model/checkpoints?${new URLSearchParams({ repo_id: repo, revision: revision || "main" })}`);
 export const select = (request) => call("model/select", request);

@@ -1,6 +1,7 @@
 // The page put together: what the hands do becomes messages, what the server says becomes sound, pictures and words.
 
 import { Display } from "./display.js";
+import { Hands } from "./hands.js";
 import { Jam } from "./jam.js";
 import { dressSlider, turn } from "./knobs.js";
 import { LoopPicker } from "./loop.js";
@@ -15,7 +16,7 @@ import { themeButton } from "./theme.js";
 const UPDATE_AFTER = 150; // ms of rest after the last turn of a knob
 const LOOK_EVERY = 5_000; // ms between looks at the server
 const SPLICED_BARS = 2;
-const REMEMBERED = ["temperature", "topk", "guidance", "loop-weight", "glide", "volume", "bars-per-chunk"];
+const REMEMBERED = ["temperature", "topk", "guidance", "loop-weight", "glide", "volume", "bars-per-chunk", "notes-guidance", "drums-guidance", "quickness"];
 
 const get = (id) => document.getElementById(id);
 const notices = new Notices(get);
@@ -35,6 +36,7 @@ const models = new ModelPanel({
   steering: get("steering"), sliders: get("steering-sliders"), key: get("key"), assets: get("assets"),
   load: get("load-assets"),
 });
+const hands = new Hands(get);
 let canPlay = false;
 let resting = 0; // timer
 let changed = new Set(); // names of knobs that were turned since the last update
@@ -54,6 +56,7 @@ function dials() {
     guidance_weight: number("guidance"),
     style_ramp_seconds: number("glide"),
     ...models.steering,
+    ...hands.dials,
     ...(mode() === "bar" && { loop_weight: number("loop-weight") }),
   };
 }
@@ -62,7 +65,7 @@ function startRequest() {
   const seed = get("seed").value === "" ? {} : { seed: number("seed") };
   if (mode() === "rt") {
     const pace = get("asap").checked ? "asap" : "realtime";
-    return { mode: "rt", params: { ...dials(), ...seed, overlap: false, pace } };
+    return { mode: "rt", params: { ...dials(), ...seed, ...hands.chunk, overlap: false, pace } };
   }
   const bars = { bpm: loops.bpm, beats_per_bar: loops.beatsPerBar, bars_per_chunk: number("bars-per-chunk"), target_sr: 48_000 };
   return { mode: "bar", loop_audio_b64: loops.wire, params: { ...dials(), ...seed, ...bars, loudness_mode: "auto" } };
@@ -128,7 +131,17 @@ function turned(name) {
   changed.add(name);
   save();
   clearTimeout(resting);
-  resting = setTimeout(() => jam.update(dials()), UPDATE_AFTER);
+  resting = setTimeout(() => jam.update({ ...dials(), ...(mode() === "rt" && hands.chunk) }), UPDATE_AFTER);
+}
+
+/** Guidance is another scale where notes and drums have theirs beside it: tokens from -1 to 7 that the model has learned. */
+function guidanceFor(supports) {
+  const learned = supports.includes("notes_guidance");
+  const slider = get("guidance");
+  const before = slider.value === slider.defaultValue;
+  Object.assign(slider, learned ? { min: -1, max: 7, step: 0.2, defaultValue: 3 } : { min: 0, max: 8, step: 0.1, defaultValue: 1.1 });
+  slider.dataset.zero = learned ? "" : "0";
+  turn(slider, before ? slider.defaultValue : slider.value);
 }
 
 for (const id of ["temperature", "topk", "guidance", "loop-weight", "glide"]) {
@@ -136,6 +149,15 @@ for (const id of ["temperature", "topk", "guidance", "loop-weight", "glide"]) {
 }
 styles.addEventListener("change", () => turned("words"));
 models.addEventListener("steering", () => turned("steering"));
+models.addEventListener("supports", ({ detail }) => {
+  hands.support(detail.names);
+  player.quick = hands.takesNotes;
+  guidanceFor(detail.names);
+});
+hands.addEventListener("keys", ({ detail }) => jam.play(detail.keys));
+hands.addEventListener("turned", ({ detail }) => turned(detail.name));
+hands.addEventListener("failure", ({ detail }) => notices.fail(detail.message));
+jam.addEventListener("started", () => jam.play(hands.held));
 jam.addEventListener("updated", () => {
   if (changed.size && jam.state === "running") display.mark([...changed].join(", "));
   changed = new Set();

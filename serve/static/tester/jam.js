@@ -70,6 +70,11 @@ export class Jam extends EventTarget {
     this.#stream.send({ type: "update", ...changes });
   }
 
+  /** Keys go down, or up with velocity 0; for models that take notes. */
+  play(keys) {
+    if (keys.length) this.#stream.send({ type: "notes", keys });
+  }
+
   /** @param {string} loop WAV in base64: the music goes on from it, bar on bar */
   reseed(loop) {
     this.#stream.send({ type: "reseed", loop_audio_b64: loop });

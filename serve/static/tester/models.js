@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { makeSlider } from "./knobs.js";
 
-/** Events: "config" {the server's answer}, "steering" (a slider moved), "failure" Failure, "selected". */
+/** Events: "config" {health, config}, "supports" {names} what the model can be told, "steering" (a slider moved), "failure" Failure, "selected". */
 export class ModelPanel extends EventTarget {
   config = null;
   #parts;
@@ -28,9 +28,11 @@ export class ModelPanel extends EventTarget {
   async refresh() {
     try {
       const [health, config] = [await api.health(), await api.config()];
+      const modelChanged = config.loaded && (!this.config?.loaded || this.config.model !== config.model);
       const assetsChanged = this.config?.centroid_count !== config.centroid_count || this.config?.mean_loaded !== config.mean_loaded;
       this.config = config;
       if (assetsChanged) this.#offerSteering();
+      if (modelChanged) this.#tell("supports", { names: (await api.status()).supports ?? [] });
       this.#tell("config", { health, config });
     } catch (error) {
       this.#tell("failure", error);

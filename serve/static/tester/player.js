@@ -10,6 +10,8 @@ const BLOCK = 4_096; // frames made at once where there is no audio thread
  * "taken" (a recording is complete).
  */
 export class Player extends EventTarget {
+  /** Hands wait for the sound: less of it lies between here and the ear. Counts when sound is opened first. */
+  quick = false;
   #context = null;
   #speak = null; // sends a message to the queue
   #volume = null;
@@ -89,7 +91,7 @@ export class Player extends EventTarget {
   }
 
   async #build() {
-    const context = new AudioContext({ sampleRate: RATE, latencyHint: "playback" });
+    const context = new AudioContext({ sampleRate: RATE, latencyHint: this.quick ? "interactive" : "playback" });
     const node = context.audioWorklet ? await this.#onAudioThread(context) : this.#onThisThread(context);
     const volume = new GainNode(context, { gain: this.#loudness });
     node.connect(volume).connect(context.destination);
