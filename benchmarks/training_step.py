@@ -124,7 +124,7 @@ def profile(work: Callable[[], None], count: int) -> None:
     for event in events:
         known = event.get("args", {})
         if event.get("ph") == "X" and (event["pid"], event["tid"]) in streams:
-            operation = known.get("name") or known.get("tf_op") or known.get("hlo_op", "")
+            operation = f"{known.get('hlo_op', '')} {known.get('tf_op', '')}"
             total = totals[event["name"][:60], str(operation)[-110:]]
             total[0] += 1
             total[1] += event["dur"]

@@ -44,6 +44,7 @@ def hidden(
     dropout_key: jax.Array | None = None,
     adapters: Mapping[str, Any] | None = None,
     prepare: Prepare | None = None,
+    shard: tuple[str, int] | None = None,
     fused: Fused | None = None,
 ) -> Hidden:
     """The decoder's output for target tokens, given those before them.
@@ -57,12 +58,13 @@ def hidden(
       adapters: stacked name -> a tree with a leading axis of layers, for some of the kernels.
       prepare: (a tensor or one layer's slice of a stack, the type to give it, its adapter or None) -> the tensor to
         compute with. By default it is cast.
+      shard: see `layers.Dropout`.
       fused: how to compute the encoder's attention without its scores in memory, see `layers.Fused`.
     """
     packed = _pack(config, params, dtype, legal_only, adapters or {}, prepare or _cast)
-    dropout = (
-        layers.Dropout(dropout_key, config.dropout_rate) if dropout_key is not None and config.dropout_rate else None
-    )
+    dropout = None
+    if dropout_key is not None and config.dropout_rate:
+        dropout = layers.Dropout(dropout_key, config.dropout_rate, shard)
     encoded = network.encode_packed(config, packed, inputs, dropout, fused=fused)
     output = network.decode_packed(config, packed, encoded, inputs, network.shift_right(targets), dropout)
     return Hidden(output, packed.projection)

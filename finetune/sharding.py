@@ -1,14 +1,15 @@
 """Where arrays live when several devices train together: JAX's own SPMD, and nothing else.
 
-One axis of devices, "data": every batch is split over it. Parameters are either whole on each device, or split as well
-(each device then keeps and updates its share, and layers are gathered as they run).
+One axis of devices, "data": every batch is split over it. Parameters are either whole on each device (then gradients
+are added up once a step, each device updates its share of the layers, and these are gathered), or split as well (each
+device then keeps only its share, and layers are gathered as they run).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,6 +64,36 @@ class Placement:
         return NamedSharding(
             self.mesh, PartitionSpec(*(AXIS if axis == longest else None for axis in range(len(shape))))
         )
+
+    @property
+    def reduces(self) -> bool:
+        """Whether each device computes gradients of its own, which are added up afterwards."""
+        return self.devices > 1 and not self.split
+
+    def updated(self, name: str, shape: Sequence[int]) -> PartitionSpec:
+        """Of a stacked parameter's gradient once it is added up: each device has its share of the layers, if that
+        comes out even; otherwise all have all of it."""
+        even = stacks.is_stacked(name) and shape[0] % self.devices == 0
+        return PartitionSpec(AXIS) if even else PartitionSpec()
+
+    def add_up(self, tree: Any, specs: Any) -> Any:
+        """Inside `per_device`: the sum over devices of each leaf, whole or a device's share of it, as its spec says."""
+
+        def one(value: jax.Array, spec: PartitionSpec) -> jax.Array:
+            if spec == PartitionSpec():
+                return jax.lax.psum(value, AXIS)
+            return jax.lax.psum_scatter(value, AXIS, scatter_dimension=0, tiled=True)
+
+        return jax.tree.map(one, tree, specs)
+
+    def per_device(self, work: Callable[..., Any], takes: Any, gives: Any) -> Callable[..., Any]:
+        """`work` on every device with its own part of the arguments, as the specs say (JAX's `shard_map`)."""
+        if hasattr(jax, "shard_map"):
+            return jax.shard_map(work, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False)
+        from jax.experimental.shard_map import shard_map  # JAX before 0.6
+
+        mapped: Callable[..., Any] = shard_map(work, mesh=self.mesh, in_specs=takes, out_specs=gives, check_rep=False)
+        return mapped
 
     def put_params(self, params: Mapping[str, NDArray[Any]], dtype: Any = None) -> dict[str, jax.Array]:
         """Host parameters onto the devices."""

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Fused
 from finetune import adafactor, forward, lora
 from finetune.loss import LossOptions, Sums, token_sums, total, zeros
-from finetune.sharding import Placement
+from finetune.sharding import AXIS, Placement
 
 LORA_RATE = 1e-3
 """Adam's learning rate for adapters, where none is given."""
@@ -94,19 +95,16 @@ def make(config: DepthformerConfig, options: StepOptions, placement: Placement, 
       state: of the shapes that will be given, laid out as the new ones are to be.
     """
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = jax.jit(
-        functools.partial(_step, config, options, _Gather(placement)), donate_argnums=0, out_shardings=(layout, None)
-    )
+    step = jax.jit(functools.partial(_step, config, options, placement), donate_argnums=0, out_shardings=(layout, None))
     return step
 
 
 def make_evaluation(config: DepthformerConfig, options: StepOptions, placement: Placement) -> Callable[..., Sums]:
     """The compiled (state, frozen parameters, inputs [B, L], targets [B, T]) -> sums, without dropout."""
-    gather = _Gather(placement)
 
     @jax.jit
     def evaluate(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
-        return _sums(config, options, gather, trained, frozen, inputs, targets, None)
+        return _sums(config, options, placement, trained, frozen, inputs, targets, None)
 
     return lambda state, frozen, inputs, targets: evaluate(state.trained, frozen, inputs, targets)
 
@@ -129,32 +127,64 @@ class _Gather:
 def _step(
     config: DepthformerConfig,
     options: StepOptions,
-    prepare: forward.Prepare,
+    placement: Placement,
     state: State,
     frozen: Mapping[str, Any],
     batch: Batch,
 ) -> tuple[State, StepMetrics]:
-    key = jax.random.fold_in(jax.random.key(options.seed), state.step)
-
-    def objective(trained: Any, inputs: jax.Array, targets: jax.Array, index: jax.Array) -> tuple[jax.Array, Sums]:
-        own = jax.random.fold_in(key, index)
-        sums = _sums(config, options, prepare, trained, frozen, inputs, targets, own)
-        return total(sums), sums
-
-    grads, sums = _gradients(objective, state.trained, batch, config.layout.codec_levels)
+    specs = _specs(state.trained, options, placement)
+    gradients = functools.partial(_gradients, config, options, placement, specs)
+    if placement.reduces:
+        whole, rows = PartitionSpec(), PartitionSpec(None, AXIS)
+        gradients = placement.per_device(gradients, (whole, whole, whole, rows), (specs, whole))
+    grads, sums = gradients(state.trained, frozen, state.step, batch)
     norm = optax.global_norm(grads) / batch.targets.size
     rate = _rate(options, state.step)
     if options.lora:
         updates, moments = _adam().update(grads, state.moments)
         trained = jax.tree.map(lambda value, change: value - rate * change, state.trained, updates)
     else:
-        trained, moments = adafactor.update(
-            state.trained, state.moments, grads, state.step, rate, step_offset=options.step_offset
-        )
+        update = functools.partial(adafactor.update, step_offset=options.step_offset)
+        if placement.reduces:
+            layers = {name: dict.fromkeys(own, specs[name]) for name, own in state.moments.items()}
+            update = placement.per_device(update, (specs, layers, specs, whole, whole), (specs, layers))
+        trained, moments = update(state.trained, state.moments, grads, state.step, rate)
     return State(state.step + 1, trained, moments), StepMetrics(sums, norm, rate)
 
 
-def _gradients(objective: Callable[..., Any], trained: Any, batch: Batch, levels: int) -> tuple[Any, Sums]:
+def _specs(trained: Any, options: StepOptions, placement: Placement) -> Any:
+    """How gradients lie once they are added up. Adapters are small: all devices have all of them."""
+    if options.lora:
+        return jax.tree.map(lambda leaf: PartitionSpec(), trained)
+    return {name: placement.updated(name, value.shape) for name, value in trained.items()}
+
+
+def _gradients(
+    config: DepthformerConfig,
+    options: StepOptions,
+    placement: Placement,
+    specs: Any,
+    trained: Any,
+    frozen: Mapping[str, Any],
+    step: jax.Array,
+    batch: Batch,
+) -> tuple[Any, Sums]:
+    """The gradient of a batch, or, inside `per_device`, of all devices' parts of it."""
+    key = jax.random.fold_in(jax.random.key(options.seed), step)
+
+    def objective(trained: Any, inputs: jax.Array, targets: jax.Array, index: jax.Array) -> tuple[jax.Array, Sums]:
+        own = jax.random.fold_in(key, index)
+        sums = _sums(config, options, placement, trained, frozen, inputs, targets, own)
+        return total(sums), sums
+
+    grads, sums = _over_parts(objective, trained, batch, config.layout.codec_levels)
+    if placement.reduces:
+        grads = placement.add_up(grads, specs)
+        sums = placement.add_up(sums, jax.tree.map(lambda leaf: PartitionSpec(), sums))
+    return grads, sums
+
+
+def _over_parts(objective: Callable[..., Any], trained: Any, batch: Batch, levels: int) -> tuple[Any, Sums]:
     """Summed over micro-batches, which run one after another."""
     differentiate = jax.grad(objective, has_aux=True)
     if batch.inputs.shape[0] == 1:
@@ -172,7 +202,7 @@ def _gradients(objective: Callable[..., Any], trained: Any, batch: Batch, levels
 def _sums(
     config: DepthformerConfig,
     options: StepOptions,
-    prepare: forward.Prepare,
+    placement: Placement,
     trained: Any,
     frozen: Mapping[str, Any],
     inputs: jax.Array,
@@ -188,7 +218,8 @@ def _sums(
         legal_only=options.loss.legal_only,
         dropout_key=dropout_key,
         adapters=trained if options.lora else None,
-        prepare=prepare,
+        prepare=_Gather(placement),
+        shard=(AXIS, placement.devices) if placement.reduces else None,
         fused=Fused(options.loss.fused) if options.loss.fused else None,
     )
     return token_sums(config, found, targets, options.loss)

@@ -23,13 +23,19 @@ KeyValue: TypeAlias = tuple[jax.Array, jax.Array]
 
 
 class Dropout(NamedTuple):
-    """Dropout whose masks are shared along the second-last axis (length, or queries), as the original's are."""
+    """Dropout whose masks are shared along the second-last axis (length, or queries), as the original's are.
+
+    Attributes:
+      shard: where the batch is dealt to devices inside `jax.shard_map`, the axis' name and how many there are: masks
+        are then drawn for the whole batch and each device takes its rows', so that devices do not change them.
+    """
 
     key: jax.Array
     rate: float
+    shard: tuple[str, int] | None = None
 
     def child(self, index: int | jax.Array) -> Dropout:
-        return Dropout(jax.random.fold_in(self.key, index), self.rate)
+        return self._replace(key=jax.random.fold_in(self.key, index))
 
     def drop(self, x: jax.Array, site: int) -> jax.Array:
         return x * self._mask((*x.shape[:-2], 1, x.shape[-1]), x.dtype, site)
@@ -41,7 +47,11 @@ class Dropout(NamedTuple):
         return values * self._mask(shape, values.dtype, site).swapaxes(-1, -2)
 
     def _mask(self, shape: tuple[int, ...], dtype: DTypeLike, site: int) -> jax.Array:
-        keep = jax.random.bernoulli(jax.random.fold_in(self.key, site), 1.0 - self.rate, shape)
+        axis, count = self.shard or ("", 1)
+        whole = (shape[0] * count, *shape[1:])
+        keep = jax.random.bernoulli(jax.random.fold_in(self.key, site), 1.0 - self.rate, whole)
+        if count > 1:
+            keep = jax.lax.dynamic_slice_in_dim(keep, jax.lax.axis_index(axis) * shape[0], shape[0])
         keep = jax.lax.optimization_barrier(keep)  # drawn once, not again for every element that it masks
         return keep.astype(dtype) / jnp.asarray(1.0 - self.rate, dtype)
 
