@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from darius.audio.waveform import Waveform
     from darius.codec.codec import Codec
     from darius.continuation import Continuation, Progress
+    from darius.openings import Opening
     from darius.session import Knobs, Streams
     from darius.style.interface import StyleModel
     from darius.style.mix import StyleRequest
@@ -141,6 +142,11 @@ class Model(Engine, Protocol):
     @property
     def prefers_frame_grid(self) -> bool:
         """Plays better in time when loops are whole frames (see `ContinuationOptions.timing`)."""
+        ...
+
+    @property
+    def openings(self) -> tuple[Opening, ...]:
+        """Grooves that music without a loop goes on from; none for silence."""
         ...
 
     @property

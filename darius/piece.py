@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darius import session
+from darius import openings, session
 from darius.audio import bars as bar_time
 from darius.audio.loudness import match
 from darius.audio.resample import resample
@@ -46,7 +46,7 @@ class Plan:
     """One piece's arithmetic: everything that is decided before a model runs.
 
     Attributes:
-      loop: whole bars, stereo, at the loop's own rate; None for music out of silence.
+      loop: whole bars, stereo, at the loop's own rate; None for music from words alone.
       stretch: model seconds per second of music.
       rate: of the result.
       samples: the result's length.
@@ -71,7 +71,7 @@ def plan(
     """The arithmetic of a piece.
 
     Args:
-      loop: with its tempo; None for music out of silence, whose tempo the options state.
+      loop: with its tempo; None for music from words alone, whose tempo the options state.
 
     Raises:
       InvalidOption: more music than can be made at a time, or no tempo.
@@ -87,7 +87,7 @@ def plan(
             f"{options.bars} bars at {float(bpm):g} bpm last {float(music_seconds) / 60:.0f} minutes.",
             f"Ask for at most {int(MAX_SECONDS / bar_seconds)} bars at a time.",
         )
-    whole, stretch = None, Fraction(1)
+    whole, stretch = None, Fraction(1) if options.timing == "free" else openings.grid_stretch(model, bpm)
     if loop is not None and tempo is not None:
         whole = _whole_bars(loop, tempo, bpm, options.beats_per_bar)
         grid = options.timing == "grid" or (options.timing == "auto" and model.prefers_frame_grid)
@@ -192,9 +192,10 @@ class Piece:
             notes_guidance=options.notes_guidance,
             drums_guidance=options.drums_guidance,
         )
-        context = model.nothing()
         if plan.loop is not None:
             context = loop_codes(model, plan.loop, stretch=plan.stretch, end=Fraction(0))
+        else:
+            context = openings.context(model, options.style, seeds[0], bpm=plan.bpm, stretch=plan.stretch)
         knobs = session.Knobs(
             style=style,
             guidance=options.guidance,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darius import session
+from darius import openings, session
 from darius.audio.waveform import Samples, Waveform
 from darius.context import loop_codes, played_sound, stretch_of, whole_bars
 from darius.engine import refuse_unsupported
@@ -98,7 +98,7 @@ class Jam:
         """A jam that goes on from the downbeat after the loop. Uses the device.
 
         Args:
-          loop: any rate; its whole bars are heard. None for 10 s of silence.
+          loop: any rate; its whole bars are heard. None for 10 s of silence, or of an opening where the model has some.
           style: words and weights; the loop's own style alone if None.
           assets: instead of the model's own mean and centroids.
 
@@ -111,7 +111,9 @@ class Jam:
         assets = assets or model.assets
         reference, stretch, embedding = None, Fraction(1), None
         if loop is None:
-            context = model.nothing()
+            if settings.bpm is not None:
+                stretch = openings.grid_stretch(model, settings.bpm)
+            context = openings.context(model, request, seed, bpm=settings.bpm, stretch=stretch)
         else:
             bars, count = whole_bars(loop, settings.seconds_per_bar)
             grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
