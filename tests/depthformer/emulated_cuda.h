@@ -1,6 +1,5 @@
 // Enough of CUDA to run one kernel's logic on a CPU: every thread is a fiber, every wait a yield. Slow and exact.
 #pragma once
-#include <ucontext.h>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -26,20 +25,46 @@ inline unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 
 namespace fibers {
+#ifdef __x86_64__
+// Keeps this stack in `from`, with what a function must keep on it, and goes to another.
+typedef void* Stack;
+extern "C" void leap(Stack* from, Stack to);
+asm(".text\nleap:\npush %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rsp, (%rdi)\nmov %rsi, %rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
+inline void prepare(Stack& stack, char* memory, size_t size, void (*enter)()) {
+  void** top = (void**)((uintptr_t)(memory + size) & ~(uintptr_t)15);
+  *--top = nullptr, *--top = (void*)enter;
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  stack = top;
+}
+#else
+}
+#include <ucontext.h>
+namespace fibers {  // the same, asking the operating system at every leap
+typedef ucontext_t Stack;
+inline void leap(Stack* from, Stack& to) { swapcontext(from, &to); }
+inline void prepare(Stack& stack, char* memory, size_t size, void (*enter)()) {
+  getcontext(&stack);
+  stack.uc_stack.ss_sp = memory, stack.uc_stack.ss_size = size, stack.uc_link = nullptr;
+  makecontext(&stack, enter, 0);
+}
+#endif
 struct Meeting { int here = 0; unsigned round = 0; };
 struct Warp { Meeting meeting; unsigned words[32][8]; };
 struct Block { Meeting meeting; Meeting others; Warp warps[17]; std::vector<unsigned char> shared; };
-struct Fiber { ucontext_t context; std::vector<char> stack; int block, thread; Block* of; unsigned char* shared; bool over = false; };
+struct Fiber { Stack context; std::vector<char> stack; int block, thread; Block* of; unsigned char* shared; bool over = false; const Meeting* waits = nullptr; unsigned round = 0; };
 inline std::vector<std::unique_ptr<Fiber>> all;
 inline size_t current;
 inline int threads;
-inline ucontext_t home;
+inline Stack home;
 inline Fiber& now() { return *all[current]; }
-inline void yield() { swapcontext(&now().context, &home); }
+inline void yield() { leap(&now().context, home); }
 inline void meet(Meeting& meeting, int many) {
   const unsigned round = meeting.round;
   if (++meeting.here == many) { meeting.here = 0; ++meeting.round; return; }
-  while (meeting.round == round) yield();
+  Fiber& mine = now();
+  for (mine.waits = &meeting, mine.round = round; meeting.round == round;) yield();
+  mine.waits = nullptr;
 }
 inline void (*body)();
 inline void enter() { body(); now().over = true; yield(); }
@@ -53,18 +78,17 @@ inline void run(int blocks, int many, size_t shared, void (*work)()) {
       fiber->block = b; fiber->thread = t; fiber->of = &made[b];
       fiber->shared = (unsigned char*)(((uintptr_t)made[b].shared.data() + 127) & ~(uintptr_t)127);
       fiber->stack.resize(32768);
-      getcontext(&fiber->context);
-      fiber->context.uc_stack.ss_sp = fiber->stack.data();
-      fiber->context.uc_stack.ss_size = fiber->stack.size();
-      fiber->context.uc_link = &home;
-      makecontext(&fiber->context, enter, 0);
+      prepare(fiber->context, fiber->stack.data(), fiber->stack.size(), enter);
       all.push_back(std::move(fiber));
     }
   }
   for (bool any = true; any;) {
     any = false;
     for (current = 0; current < all.size(); ++current)
-      if (!all[current]->over) { any = true; swapcontext(&home, &all[current]->context); }
+      if (Fiber& next = *all[current]; !next.over) {
+        any = true;
+        if (!next.waits || next.waits->round != next.round) leap(&home, next.context);
+      }
   }
   all.clear();
 }
