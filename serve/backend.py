@@ -29,8 +29,9 @@ from serve.settings import Settings
 
 T = TypeVar("T")
 THREADS = 4
-BUCKETS = (1, 2, 4, 8, 16, 32, 64)
-"""Batch sizes; those that a device is too slow for, or that are more than wanted, are never compiled."""
+BUCKETS = (1, 4, 16, 64)
+"""Batch sizes, few, since each is several programs to compile; what a device is too slow for, or more than is wanted,
+never is."""
 
 
 class Backend:

@@ -1,12 +1,13 @@
-"""Compiling what jams may come to need, beside the conductor; many programs at once where there are cores for it.
+"""Compiling what jams may come to need, beside the conductor. Knows models and batch sizes; knows no jam, no request.
 
-A program takes an accelerator's compiler up to half a minute and keeps few cores busy; one after the other, a server
-for 64 jams would be ready after minutes. Knows models and batch sizes; knows neither jams nor requests.
+A program takes an accelerator's compiler up to half a minute, part of it in Python, which does one thing at a time. So
+the first stream's programs come first and alone, then those of batches, a few at a time, and last what is rarer.
 """
 
 from __future__ import annotations
 
-import os
+import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -17,11 +18,9 @@ from darius.errors import OutOfMemory
 if TYPE_CHECKING:
     from darius.model import Model
 
-MOST_THREADS = 16
-GUIDANCES = (5.0, 0.0)
-"""Guided and unguided streams have programs of their own."""
-TOP_KS = (40, 0)
-"""So have, on a CPU, few and all codes to choose among."""
+log = logging.getLogger("darius.serve")
+
+AT_ONCE = 3
 
 
 class Compiling:
@@ -32,21 +31,21 @@ class Compiling:
     """
 
     def __init__(self, model: Model, sizes: Sequence[int]) -> None:
-        self._model = model
+        self._model, self._sizes = model, sizes
         self._accelerated = model.device.platform != "cpu"
-        self._guided: dict[int, Future[None]] = {}
-        self._others: list[Future[None]] = []
-        if self._accelerated:
-            threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2))
-            pool = ThreadPoolExecutor(threads, thread_name_prefix="darius-compile")
-            self._guided = {size: pool.submit(self._lengths, size) for size in sizes}
-            self._others = [pool.submit(self._play, size, guidance=0.0) for size in sizes]
-            pool.shutdown(wait=False)
+        self._batches: dict[int, Future[None]] = {}
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Shorter calls that are worth a batch: none on a CPU, where streams together take as long as one by one."""
         return self._model.call_frames[:-1] if self._accelerated else ()
+
+    def begin(self) -> None:
+        """Begins with the batches, once one stream can play; does not wait for them."""
+        if self._accelerated and not self._batches:
+            pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="darius-compile")
+            self._batches = {size: pool.submit(self._play, size) for size in self._sizes if size > 1}
+            pool.shutdown(wait=False)
 
     def wait(self, size: int) -> None:
         """Until most streams can play in batches of this size.
@@ -54,33 +53,34 @@ class Compiling:
         Raises:
           OutOfMemory: the batch is too large for the device.
         """
-        if size not in self._guided:
+        if size not in self._batches:
             return self._play(size)
         try:
-            self._guided[size].result()
+            self._batches[size].result()
         except OutOfMemory:
-            self._play(size)  # alone, and compiled already
+            self._play(size)  # alone this time, and compiled already
 
-    def wait_for_rest(self, sizes: Sequence[int]) -> None:
-        """Until streams of all settings can, in these sizes.
+    def rest(self, sizes: Sequence[int]) -> None:
+        """What streams of all settings may need in these sizes; takes long.
 
         Raises:
           OutOfMemory: as `wait`.
         """
-        if self._accelerated:
-            for other in self._others:
-                other.exception()  # too large a size shows in `wait`
-            return
         for size in sizes:
-            for guidance in GUIDANCES:
-                for top_k in TOP_KS:
-                    self._play(size, guidance=guidance, top_k=top_k)
-
-    def _lengths(self, size: int) -> None:
-        for frames in self._model.call_frames[::-1]:
-            self._play(size, frames=frames)
+            self._play(size, guidance=0.0)
+        if not self._accelerated:
+            for size in sizes:
+                for guidance in (5.0, 0.0):
+                    self._play(size, guidance=guidance, top_k=0)
+        for size in sizes:
+            for frames in self.lengths:
+                self._play(size, frames=frames)
 
     def _play(self, size: int, *, guidance: float = 5.0, top_k: int = 40, frames: int | None = None) -> None:
+        began = time.monotonic()
         knobs = session.Knobs(guidance=guidance, top_k=top_k)
         stream = session.start(self._model, self._model.nothing(), 0, knobs)
         session.advance(self._model, session.gather([stream] * size), [knobs] * size, frames=frames)
+        if self._accelerated:
+            took = time.monotonic() - began
+            log.info("compiled streams=%d guidance=%g frames=%s seconds=%.1f", size, guidance, frames or "all", took)

@@ -112,6 +112,7 @@ def read_assets(place: str | Path, settings: Settings, *, revision: str | None =
 def warm(model: Model, conductor: Conductor, compiling: Compiling) -> None:
     """Makes the first chunk: afterwards a stream begins, and is steered, without waiting for a compiler."""
     compiling.wait(1)
+    compiling.begin()
     conductor.warm([1], engine=model).result()
     rehearse(model)
 
@@ -143,9 +144,9 @@ def measure(
     found(max(1, measured.streams))
     log.info("capacity measured: %d streams (%s)", measured.streams, _table(measured.seconds))
     usable = [size for size, seconds in measured.seconds.items() if seconds <= LOAD * chunk]
+    compiling.rest(usable)
     for frames in compiling.lengths:
         conductor.warm(usable, engine=model, frames=frames).result()
-    compiling.wait_for_rest(usable)
     log.info("ready for all that jams may ask for")
 
 

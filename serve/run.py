@@ -14,7 +14,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config, Sockets
 
 from darius.errors import InvalidOption
-from serve import logs
+from serve import logs, memory
 from serve.app import create_app
 from serve.backend import Backend
 from serve.settings import Settings
@@ -36,6 +36,7 @@ def run(settings: Settings) -> None:
       InvalidOption: the address cannot be listened on.
     """
     logs.configure(settings.log_format)
+    memory.configure()
     _check_address(settings)
     app = create_app(settings)
     here: Backend = app.extensions["darius"]
@@ -61,7 +62,9 @@ async def _serve(app: object, here: Backend, settings: Settings) -> None:
 
     scheme = "https" if settings.certfile else "http"
     log.info("listening on %s://%s; the tester is at /tester", scheme, _address(settings))
+    trimming = asyncio.create_task(memory.keep_trimmed())
     await hypercorn_serve(app, _config(settings), shutdown_trigger=drained)  # type: ignore[arg-type]
+    trimming.cancel()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
