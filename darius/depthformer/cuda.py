@@ -88,6 +88,25 @@ def available() -> bool:
     return True
 
 
+_TRIAL = 'extern "C" __global__ void trial(int* out) { *out = 7; }'
+
+
+@functools.cache
+def works(device: jax.Device) -> bool:
+    """A kernel can be compiled here and runs on the device, whose driver may be too old for it."""
+    capability = architecture(device)
+    if capability is None:
+        return False
+    result = [jax.ShapeDtypeStruct((1,), np.int32)]
+    try:
+        code = ptx(_TRIAL, (f"--gpu-architecture=compute_{capability}",))
+        with jax.default_device(device):
+            made = jax.jit(lambda: call("trial", code, [], result, grid=1, block=1)[0])()
+            return int(made[0]) == 7
+    except (CompileFailed, jax.errors.JaxRuntimeError):
+        return False
+
+
 @functools.cache
 def _nvrtc() -> Any:
     for path in _candidates():

@@ -48,7 +48,7 @@ def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     fits = config.embed_dim % 256 == 0 and config.mlp_dim % 256 == 0 and config.embed_dim <= 1024
     fits = fits and config.head_dim == HEAD and config.joined_dim == config.embed_dim
     small = layout.codec_levels <= 16 and layout.codebook_size <= 1024 and layout.codebook_size % 8 == 0
-    if cuda.architecture(device) != "90" or not fits or not small or not cuda.available():
+    if cuda.architecture(device) != "90" or not fits or not small or not cuda.works(device):
         return False
     blocks = int(device.core_count)
     return all(slots(config, rows, blocks) >= _most_slots(config, blocks) for rows in (1, 2))

@@ -6,6 +6,7 @@ the work. Knows no sessions.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -40,9 +41,11 @@ def prepare(config: DepthformerConfig, packed: Packed) -> Kernels:
 
 def compiled_for(config: DepthformerConfig, device: jax.Device) -> dict[int, Compiled]:
     """Both kernels for one row and for two, with guidance. Raises CompileFailed."""
-    return {
-        rows: Compiled(fused_temporal.code(config, rows, device), fused.code(config, rows, device)) for rows in (1, 2)
-    }
+    with ThreadPoolExecutor() as pool:
+        temporal, depth = (
+            [pool.submit(code, config, rows, device) for rows in (1, 2)] for code in (fused_temporal.code, fused.code)
+        )
+        return {rows: Compiled(temporal[rows - 1].result(), depth[rows - 1].result()) for rows in (1, 2)}
 
 
 def decode(
