@@ -70,7 +70,7 @@ def _facts(view: View) -> list[tuple[str, str]]:
         found += [
             ("loss", f"{train['loss']:.3f}"),
             ("right", f"{train['accuracy']:.1%}"),
-            ("gradient", f"{train['gradient_norm']:.2f}"),
+            *([("gradient", f"{train['gradient_norm']:.2f}")] if "gradient_norm" in train else []),
             ("rate", f"{train['learning_rate']:.2e}"),
             ("seconds a step", f"{view.seconds_a_step:.2f}"),
         ]
@@ -91,8 +91,8 @@ def _render(view: View, losses: list[float]) -> Group:
     table.add_row("step", f"{view.step} ({done} of {whole}), {view.doing}; {_left(view)}")
     for name, value in _facts(view):
         table.add_row(name, value)
-    if view.rows.get("train"):
-        table.add_row("levels right", sparkline(view.rows["train"]["level_accuracy"], low=0.0))
+    if levels := view.rows.get("train", {}).get("level_accuracy"):
+        table.add_row("levels right", sparkline(levels, low=0.0))
     table.add_row("loss so far", sparkline(_thinned(losses, 60)))
     if view.checkpoint:
         table.add_row("checkpoint", view.checkpoint)

@@ -101,7 +101,7 @@ class Trainer:
             self._run.copy_assets(self._options.dataset)
             self._log = metrics.Log(self._run.metrics, self._run.folder / EVENTS, step=self._at)
         try:
-            with _stop_signals() as stopped, _memory_sentence(self._facts):
+            with stop_signals() as stopped, _memory_sentence(self._facts):
                 self._loop(stopped)
         finally:
             if self._main:
@@ -282,7 +282,7 @@ def _freeze(base: Mapping[str, stacks.Array], dtype: str, placement: Placement) 
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that a step is never torn; a second Ctrl-C stops at once."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:

@@ -127,7 +127,8 @@ def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
                 axis.plot(steps, values, marker="o" if kind == "eval" else "", linewidth=1, label=kind)
                 axis.legend()
         axis.set(xlabel="step", ylabel=label)
-    _draw_levels(axes.flat[3], [row for row in rows if row["kind"] == "train"])
+    # T5X tells no levels.
+    _draw_levels(axes.flat[3], [row for row in rows if row["kind"] == "train" and "level_accuracy" in row])
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

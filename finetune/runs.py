@@ -33,7 +33,7 @@ RUNS, FILE_NAME, METRICS, CURVES, SAMPLES, ADAPTERS, EVENTS = (
     "train",
 )
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
-_SAVING, _REMOVING = ".saving-", ".removing-"
+SAVING, _REMOVING = ".saving-", ".removing-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,8 @@ class Run:
         try:
             with lock.acquire(timeout=0):
                 for child in [
-                    *self.folder.glob(f".*{_SAVING}*"),
-                    *self.folder.glob(f"{_SAVING}*"),
+                    *self.folder.glob(f".*{SAVING}*"),
+                    *self.folder.glob(f"{SAVING}*"),
                     *self.folder.glob(f"{_REMOVING}*"),
                 ]:
                     shutil.rmtree(child, ignore_errors=True)
@@ -152,7 +152,7 @@ class Run:
             _settle(file)
         if target.exists():  # saved before, then gone on from an older one: the same bits
             _remove(target)
-        temporary = target.with_name(f"{_SAVING}{target.name}")
+        temporary = target.with_name(f"{SAVING}{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             t5x.write(temporary, checkpoint)
@@ -163,10 +163,14 @@ class Run:
             _settle(self.folder)
         except OSError as error:
             raise OutputFailed(f"{target} cannot be written ({error.strerror}).", "Is the disk full?") from None
+        self.prune(keep)
+        return target
+
+    def prune(self, keep: int) -> None:
+        """Removes all checkpoints but the newest `keep`; one always stays."""
         for step in self.steps()[: -max(keep, 1)]:
             _remove(self.checkpoint(step))
             self.adapters_file(step).unlink(missing_ok=True)
-        return target
 
     def adapters_file(self, step: int) -> Path:
         return self.folder / ADAPTERS / f"adapters_{step}.safetensors"

@@ -125,7 +125,7 @@ def train(options: TrainOptions, report: Report | None = None) -> Result:
     if options.trainer == "t5x":
         from finetune.original import train_with_t5x
 
-        return train_with_t5x(options, dataset, run)
+        return train_with_t5x(options, dataset, run, report)
     import jax
 
     from finetune import sharding
@@ -151,11 +151,11 @@ def _train(options: TrainOptions, dataset: Manifest, run: Run, placement: Placem
 
     keep_compiled_programs(cache_root() / "compiled")
     known = run.read_facts()
-    _check_run(options, run, known)
+    check_run(options, run, known)
     model = options.model or (known.model if known else "large")
     start = origin.load(model, offline=options.offline)
-    _check_codec(dataset, start, model)
-    facts = known or _new_facts(options, dataset, model, start, placement)
+    check_codec(dataset, start, model)
+    facts = known or new_facts(options, dataset, model, start, placement)
     rows = facts.micro_batch
     if facts.batch_size % rows or rows % placement.devices:
         raise InvalidOption(
@@ -167,7 +167,8 @@ def _train(options: TrainOptions, dataset: Manifest, run: Run, placement: Placem
     return Result(run=run.folder, checkpoint=run.checkpoint(step), step=step, last=last)
 
 
-def _check_run(options: TrainOptions, run: Run, known: RunFacts | None) -> None:
+def check_run(options: TrainOptions, run: Run, known: RunFacts | None) -> None:
+    """Whether these options may begin or go on with this run. Raises ModelNotFound, OutputExists, InvalidOption."""
     there = ", ".join(runs.experiments(options.dataset)) or "none"
     if known is None:
         if options.resume:
@@ -189,7 +190,8 @@ def _check_run(options: TrainOptions, run: Run, known: RunFacts | None) -> None:
             )
 
 
-def _check_codec(dataset: Manifest, start: Origin, model: str) -> None:
+def check_codec(dataset: Manifest, start: Origin, model: str) -> None:
+    """Whether the dataset was made with the codec of that model. Raises BadDataset."""
     from finetune.listening import identify
 
     codec, _ = identify(start.parts)
@@ -200,7 +202,8 @@ def _check_codec(dataset: Manifest, start: Origin, model: str) -> None:
         )
 
 
-def _new_facts(options: TrainOptions, dataset: Manifest, model: str, start: Origin, placement: Placement) -> RunFacts:
+def new_facts(options: TrainOptions, dataset: Manifest, model: str, start: Origin, placement: Placement) -> RunFacts:
+    """What a new run remembers of its options."""
     batch = options.batch_size or BATCH_SIZE
     on_cpu = placement.mesh.devices.flat[0].platform == "cpu"
     dtype = ("float32" if on_cpu else "bfloat16") if options.dtype == "auto" else options.dtype

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from interrupted_run import killed_after_its_first_save, same_checkpoint
 from typer.testing import CliRunner
 
-from darius.checkpoints import t5x
 from darius_cli.main import app
-from finetune import metrics, runs
+from finetune import metrics
 from finetune.train import TrainOptions, train
 
 STEPS = 4
@@ -38,26 +35,9 @@ def straight(own: Path) -> Path:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(own: Path, straight: Path) -> None:
-    run = runs.of(own, "killed")
-    command = [sys.executable, "-m", "darius_cli", "train", "--output-dir", str(own), "--experiment-name", "killed"]
-    command += ["--model", "tiny", "--batch-size", "1", "--steps", "400", "--save-every", "2", "--device", "cpu"]
-    command += ["--sample-every", "0", "--eval-every", "0"]
-    process = subprocess.Popen(command)
-    while not run.steps():
-        time.sleep(0.05)
-        assert process.poll() is None
-    process.kill()
-    process.wait()
-    for step in run.steps()[1:]:  # a fast machine may have gone further than the run it is compared with
-        shutil.rmtree(run.checkpoint(step))
+    run = killed_after_its_first_save(own, "killed")
     ended = train(options(own, "killed", resume=True))
-    assert ended.checkpoint.name == straight.name
-    ours, theirs = (t5x.read_checkpoint(path) for path in (ended.checkpoint, straight))
-    assert ours.step == theirs.step
-    for name in ("params", "param_states"):
-        found, expected = getattr(ours, name), getattr(theirs, name)
-        assert found.keys() == expected.keys()
-        assert all((found[key] == expected[key]).all() for key in found)
+    assert same_checkpoint(ended.checkpoint, straight)
     steps = [row["step"] for row in metrics.read(run.metrics) if row["kind"] == "train"]
     assert steps == sorted(set(steps)) and len(steps) == STEPS
 
