@@ -62,6 +62,7 @@ def test_a_stream_of_tiny_is_overlap_added_to_one_seamless_sound(studio: Studio)
         assert all(len(json.dumps(message)) < 1 << 20 for message in page.messages)
         for wav in page.wavs:
             assert (wav.kind, wav.channels, wav.rate, wav.frames) == (FLOAT, 2, 48_000, CHUNK_FRAMES)
+            assert np.abs(wav.samples).max() > 0.05  # and it is heard, though there is no loop
         for before, after in pairwise(page.wavs):
             # What is faded out and what is faded in are the same sound, so that sin^2 + cos^2 changes nothing.
             assert np.array_equal(before.samples[-FADE_FRAMES:], after.samples[:FADE_FRAMES])
