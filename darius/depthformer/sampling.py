@@ -68,6 +68,10 @@ FEW = 64
 """A list of the best codes this long serves usual values of top-k."""
 
 
+GROUP = 128
+"""Codes that are counted in one axis."""
+
+
 def list_length(top_k: ArrayLike, codes: int) -> int:
     """How long the list of best codes must be for these values of top-k: short where it can be."""
     return min(FEW, codes) if np.max(np.asarray(top_k)) <= FEW else codes
@@ -83,7 +87,11 @@ def keep_top_k(logits: jax.Array, top_k: ArrayLike, *, listed: int | None = None
     """
     top_k = jnp.asarray(top_k)[:, None]
     if listed is None:
-        keep = jnp.sum(logits[:, None, :] > logits[:, :, None], axis=-1, dtype=jnp.int32) < top_k
+        # In groups: XLA takes minutes to compile the same over 128 rows and a thousand codes in one axis.
+        together = GROUP if logits.shape[1] % GROUP == 0 else logits.shape[1]
+        others = logits.reshape(len(logits), 1, -1, together)
+        larger = jnp.sum(others > logits[:, :, None, None], axis=-1, dtype=jnp.int32)
+        keep = jnp.sum(larger, axis=-1) < top_k
     else:
         best, _ = jax.lax.top_k(logits, listed)
         keep = logits >= jnp.take_along_axis(best, jnp.clip(top_k, 1, listed) - 1, axis=-1)
