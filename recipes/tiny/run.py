@@ -12,7 +12,9 @@ import dataclasses
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,11 @@ from recipes.tiny import sizes, supply
 from recipes.tiny.codec import pool as sounds
 from recipes.tiny.codec import ship
 from recipes.tiny.codec import train as codec_training
-from recipes.tiny.lm import batches, listening, package, structure
+from recipes.tiny.lm import batches, listening, paces, package, structure
 from recipes.tiny.lm import train as lm_training
 
 STYLE = Path("darius/assets/tiny/style.safetensors")
+Pace = Callable[[str], Any]
 VARIANTS = 3 + supply.TEXTS + supply.NAMES + supply.MIXED
 ROWS = 14
 """Clips of a shard that are trained on: as many are always there, the others are held out."""
@@ -64,13 +67,20 @@ def _train(args: argparse.Namespace, order: supply.Order, began: float, until: f
     frames = round(args.seconds * config.layout.frame_rate)
     with ThreadPoolExecutor(2) as compilers:
         if not args.codec_only:
-            step = compilers.submit(_compile, config, settings, args.clips, args.held_out, frames)
+            step = compilers.submit(
+                _compile, config, settings, pace_of(args, config), args.clips, args.held_out, frames
+            )
         codec_until = began + 60 * args.codec_minutes
         codec = ship.load_any(args.codec) if args.codec else train_codec(args, order, codec_until)
         ship.write(args.out / "codec.safetensors", *codec)
         if args.codec_only:
             return
         train_lm(args, order, config, settings, codec, step, until)
+
+
+def pace_of(args: argparse.Namespace, config: DepthformerConfig) -> Pace:
+    """How fast each tensor learns: what copies is spared where training goes on."""
+    return partial(paces.going_on if args.lm else paces.from_nothing, config)
 
 
 def _settings(args: argparse.Namespace) -> lm_training.Settings:
@@ -87,7 +97,7 @@ def _settings(args: argparse.Namespace) -> lm_training.Settings:
 
 
 def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> tuple[CodecConfig, Any]:
-    """The codec, trained on whatever is rendered while it learns; with --refine only the decoder of an earlier one."""
+    """The codec, trained on whatever is rendered while it learns; with --refine parts of an earlier one."""
     earlier = ship.load_any(args.refine) if args.refine else None
     config = earlier[0] if earlier else sizes.codec()
     samples = round(args.seconds * config.sample_rate)
@@ -111,7 +121,7 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
         rows=args.rows, frames=args.codec_frames, rate=args.codec_rate, log_every=args.log_every
     )
     if earlier:
-        params = codec_training.refine(*earlier, pool, refill, until, args.out, settings)
+        params = codec_training.refine(*earlier, tuple(args.parts), pool, refill, until, args.out, settings)
     else:
         params = codec_training.train(config, pool, refill, until, args.out, settings)
     print(f"codec has heard {len(used)} shards of {len(supply.finished(order.folder))}", flush=True)
@@ -123,11 +133,13 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
     return config, params
 
 
-def _compile(config: DepthformerConfig, settings: lm_training.Settings, rows: int, held_out: int, frames: int) -> Any:
+def _compile(
+    config: DepthformerConfig, settings: lm_training.Settings, pace: Pace, rows: int, held_out: int, frames: int
+) -> Any:
     began = time.monotonic()
     layout = config.layout
     shapes = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(config).items()}
-    state = jax.eval_shape(lm_training.begin, shapes)
+    state = jax.eval_shape(partial(lm_training.begin, pace=pace), shapes)
     pool = jax.eval_shape(lambda: batches.empty(layout, rows, frames, VARIANTS))
     near = jax.ShapeDtypeStruct((layout.codec_levels, layout.codebook_size, 8), jnp.int16)
     heard = batches.Sounds(near, jax.ShapeDtypeStruct((layout.codec_levels,), jnp.int16))
@@ -265,7 +277,7 @@ def train_lm(
 
     state, pool, count = lm_training.run(
         advance,
-        lm_training.begin(params),
+        lm_training.begin(params, pace_of(args, config)),
         pool,
         heard,
         settings,
@@ -287,7 +299,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/tiny/clips"), help="shards on their way")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--codec", type=Path, help="a trained codec; without it one is trained first")
-    parser.add_argument("--refine", type=Path, help="a trained codec whose decoder is to learn more; codes stay")
+    parser.add_argument("--refine", type=Path, help="a trained codec that is to learn more; its codebooks stay")
+    parser.add_argument("--parts", nargs="+", default=["decoder"], help="of the codec to refine: encoder, decoder")
     parser.add_argument("--codec-rate", type=float, default=6e-4)
     parser.add_argument("--codec-minutes", type=float, default=5.0)
     parser.add_argument("--worst-mel", type=float, default=6.0, help="training distance, dB, of a codec worth having")

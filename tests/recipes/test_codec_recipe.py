@@ -57,7 +57,7 @@ def test_refining_the_decoder_leaves_encoder_and_codebooks_as_they_are():
     state = step.start(params, 96, trained=("decoder",))
     before = weights.flatten(jax.tree.map(np.array, params))
     waves = jnp.asarray(np.random.default_rng(0).normal(0, 0.1, (2, 96 * 96, 2)), jnp.float32)
-    advance = jax.jit(partial(step.refine, SMALL))
+    advance = jax.jit(partial(step.refine, SMALL, ("decoder",)))
     for count in range(3):
         state, parts = advance(state, step.Batch(waves, jax.random.key(count), jnp.float32(1e-3)))
     assert np.isfinite(float(parts["loss"]))

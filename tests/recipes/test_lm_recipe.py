@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from darius.depthformer import network, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.errors import BadCheckpoint
 from darius.tokens import MASK_ID, TokenLayout
-from recipes.tiny.lm import batches, listening, package, structure, train
+from recipes.tiny.lm import batches, listening, paces, package, structure, train
 from recipes.tiny.lm.batches import Dropouts, Pool
 from recipes.tiny.lm.forward import level_losses
 from recipes.tiny.lm.kernels import position_kernel
@@ -168,7 +169,11 @@ def test_the_loss_is_the_engines_at_the_frames_that_are_played(start: dict[str, 
 
 def test_a_stretch_of_training_lowers_the_loss_and_leaves_what_is_frozen(start, tmp_path) -> None:
     settings = train.Settings(batch=2, prefix=2, rates=(1e-3, 1e-4), warm_up=1, log_every=1, refill_every=1)
-    pool, known, began = periodic(LAYOUT, 6, clips=1), heard(LAYOUT), train.begin(start)
+    pool, known, began = (
+        periodic(LAYOUT, 6, clips=1),
+        heard(LAYOUT),
+        train.begin(start, partial(paces.from_nothing, CONFIG)),
+    )
     step = train.compiled(CONFIG, settings, began, pool, known)
     measure, saved = train.measuring(CONFIG, settings), []
     before = float(measure(began.params, pool, pool, known)[0].mean())
@@ -209,6 +214,19 @@ def test_heads_for_the_style_hear_it_and_leave_the_copying_alone(start, monkeypa
     monkeypatch.setattr(listening, "NEWS", 3.0)  # as loud as training may make them
     loud = listening.attend_style(CONFIG, start)
     assert by_style(loud) > 3 * by_style(start)
+
+
+def test_going_on_spares_what_copies_and_teaches_the_style() -> None:
+    pace = {
+        name: np.broadcast_to(paces.going_on(CONFIG, name), shape) for name, shape in weights.shapes(CONFIG).items()
+    }
+    tokens, logits = pace[weights.EMBEDDING], pace[weights.LOGITS]
+    assert not tokens[: LAYOUT.style_offset].any() and tokens[LAYOUT.style_offset : LAYOUT.style_offset + 6 * 64].all()
+    assert logits[0, LAYOUT.codec_offset] > logits[0, LAYOUT.codec_offset + 4 * 64] > 0
+    query = pace[f"{weights.temporal_layer(1)}/encoder_decoder_attention/query/kernel"]
+    assert not query[:, : CONFIG.head_dim].any() and query[:, CONFIG.head_dim :].all()
+    still = [name for name, value in pace.items() if not value.any()]
+    assert all(name in still for name in pace if name.startswith(("encoder/", weights.temporal_layer(0))))
 
 
 def test_the_learning_rate_warms_up_and_follows_the_clock() -> None:

@@ -72,21 +72,23 @@ def advance(config: CodecConfig, quantise: bool, state: State, batch: Batch) -> 
     return State(trained | {"quantizer": {"embedding": codebooks}}, optimiser, averages), parts
 
 
-def refine(config: CodecConfig, state: State, batch: Batch) -> tuple[State, Parts]:
-    """A step of the decoder alone: codes go on meaning what they mean, to a language model too."""
+def refine(config: CodecConfig, names: tuple[str, ...], state: State, batch: Batch) -> tuple[State, Parts]:
+    """A step of some parts ("encoder", "decoder") with the codebooks as they are: codes go on meaning what they mean,
+    to a language model too."""
     deal, hear = jax.random.split(batch.key)
     waveform = jnp.asarray(batch.waveform)
-    embeddings = network.encode_spectrogram(config, state.params, stft.spectrogram(config, waveform))
+    spectrum = stft.spectrogram(config, waveform)
     depths = quantiser.draw_depths(deal, len(waveform), config.num_levels)
-    done = quantiser.train_pass(state.params["quantizer"]["embedding"], embeddings, depths)
-    quantised = jax.lax.stop_gradient(done.quantised)
 
     def loss(trained: Params) -> tuple[jax.Array, Parts]:
-        parts = distances(config, trained, quantised, waveform, hear)
-        aim = losses.total(parts)
-        return aim, parts | {"loss": aim}
+        params = state.params | trained
+        embeddings = network.encode_spectrogram(config, params, spectrum)
+        done = quantiser.train_pass(params["quantizer"]["embedding"], embeddings, depths)
+        parts = distances(config, params, done.quantised, waveform, hear)
+        aim = losses.total(parts) + COMMITMENT * done.commitment
+        return aim, parts | {"commitment": done.commitment, "loss": aim}
 
-    trained, optimiser, parts, norm = _move(loss, state, batch.rate, ("decoder",))
+    trained, optimiser, parts, norm = _move(loss, state, batch.rate, names)
     return state._replace(params=state.params | trained, optimiser=optimiser), parts | {"norm": norm}
 
 

@@ -74,13 +74,23 @@ def train(config: CodecConfig, pool: Pool, refill: Refill, until: float, out: Pa
 
 
 def refine(
-    config: CodecConfig, params: step.Params, pool: Pool, refill: Refill, until: float, out: Path, settings: Settings
+    config: CodecConfig,
+    params: step.Params,
+    names: tuple[str, ...],
+    pool: Pool,
+    refill: Refill,
+    until: float,
+    out: Path,
+    settings: Settings,
 ) -> step.Params:
-    """Trains the decoder of a trained codec until the monotonic clock says `until`; writes `joint.npz`, `log.jsonl`."""
+    """Trains parts (`names`) of a trained codec until the monotonic clock says `until`; codebooks stay as they are.
+
+    Writes `joint.npz` and `log.jsonl` to `out`.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    state = step.start(params, settings.rows * settings.frames, trained=("decoder",))
+    state = step.start(params, settings.rows * settings.frames, trained=names)
     advance = _compiled(
-        config, settings, partial(step.refine, config), (state, pool, jax.random.key(0), jnp.float32(0))
+        config, settings, partial(step.refine, config, names), (state, pool, jax.random.key(0), jnp.float32(0))
     )
     began = time.monotonic()
     run = _Run(config, settings, refill, out, began, until)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from recipes.tiny.lm.batches import Dropouts, Pool, Sounds, draw
 from recipes.tiny.lm.forward import level_losses
@@ -27,8 +26,9 @@ from recipes.tiny.lm.forward import level_losses
 FROZEN = ("encoder/layers_0/attention/query/kernel", "encoder/layers_0/attention/key/kernel")
 """The first encoder layer's heads look by position alone, and go on doing so."""
 
-LEVEL_WEIGHTS = np.array([2.0, 2.0, 1.5, 1.5] + [0.5] * 12, np.float32)
-"""What the context holds can be copied and carries the rhythm; the fine levels matter less."""
+LEVEL_WEIGHTS = np.array([2.0, 2.0, 1.5, 1.5] + [0.1] * 12, np.float32)
+"""What the context holds can be copied and carries the rhythm; of the fine levels little more than their frequencies
+can be known, and at equal weight a model learns its clips' by heart."""
 
 Params = dict[str, jax.Array]
 Refill = Callable[[Pool], Pool]
@@ -36,7 +36,7 @@ Refill = Callable[[Pool], Pool]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A stretch: rate goes from rates[0] to rates[1] (times `pace` of each tensor) along a cosine of its clock."""
+    """A stretch: rate goes from rates[0] to rates[1] (times each tensor's pace) along a cosine of its clock."""
 
     batch: int = 96
     prefix: int = 8
@@ -51,33 +51,25 @@ class Settings:
 
 
 class State(NamedTuple):
-    """What a step changes: parameters, Adam's moments, and a moving average of the parameters."""
+    """What a step changes: parameters, Adam's moments, a moving average of the parameters; and each tensor's factor of
+    the learning rate (see `paces`), which it does not."""
 
     params: Params
     moments: Any
     average: Params
+    paces: dict[str, Any]
 
 
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-9))
 AVERAGE = 0.997
 
 
-def pace(name: str) -> float:
-    """The learning rate's factor for a tensor.
-
-    A kernel sums hundreds of inputs whose updates agree, and at full rate a dozen steps would wipe out the structure
-    it starts with; a row of the token table is seen rarely and alone.
-    """
-    if name == weights.EMBEDDING or name.endswith("/scale"):
-        return 1.0
-    return 0.5 if name == weights.LOGITS else 0.25
-
-
-def begin(params: dict[str, Any]) -> State:
+def begin(params: dict[str, Any], pace: Callable[[str], Any]) -> State:
     """The state before the first step from these parameters."""
     arrays = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
     trained = {name: value for name, value in arrays.items() if name not in FROZEN}
-    return State(arrays, ADAM.init(trained), {name: jnp.array(value) for name, value in arrays.items()})
+    factors = {name: jnp.asarray(pace(name), jnp.float32) for name in trained}
+    return State(arrays, ADAM.init(trained), {name: jnp.array(value) for name, value in arrays.items()}, factors)
 
 
 def loss(by_level: jax.Array) -> jax.Array:
@@ -111,14 +103,14 @@ def update(
 
     gradients, (by_level, right) = jax.grad(aim, has_aux=True)(trained)
     updates, moments = ADAM.update(gradients, state.moments)
-    params = {name: trained[name] - rate * pace(name) * updates[name] for name in trained} | fixed
+    params = {name: trained[name] - rate * state.paces[name] * updates[name] for name in trained} | fixed
     # One step that is not a number would end a run: it is left out.
     sound = jnp.isfinite(optax.global_norm(gradients))
     params, moments = jax.tree.map(
         lambda new, old: jnp.where(sound, new, old), (params, moments), (state.params, state.moments)
     )
     average = {name: AVERAGE * state.average[name] + (1 - AVERAGE) * params[name] for name in params}
-    return State(params, moments, average), by_level, right
+    return State(params, moments, average, state.paces), by_level, right
 
 
 def compiled(config: DepthformerConfig, settings: Settings, state: Any, pool: Any, heard: Any) -> Any:
