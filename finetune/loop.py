@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ import numpy as np
 
 from darius.audio import files
 from darius.checkpoints.t5x import Checkpoint
-from darius.depthformer import weights
+from darius.depthformer import cuda, weights
 from darius.devices import memory_errors
 from finetune import adafactor, batches, lora, metrics, sharding, stacks, step
 from finetune.loss import LossOptions, Sums
@@ -78,7 +79,9 @@ class Trainer:
         self._param_states: Mapping[str, stacks.Array] = {}
         self._state, self._frozen, self._base = self._begin(origin)
         self._step_options = step.StepOptions(
-            loss=LossOptions(dtype=facts.dtype, legal_only=facts.legal_only),
+            loss=LossOptions(
+                dtype=facts.dtype, legal_only=facts.legal_only, fused=_fused_attention(facts.dtype, placement)
+            ),
             lora=facts.lora > 0,
             learning_rate=facts.learning_rate,
             step_offset=facts.step_offset,
@@ -271,6 +274,12 @@ class Trainer:
                 checkpoint=str(self._good() or ""),
             )
         )
+
+
+def _fused_attention(dtype: str, placement: Placement) -> Literal["cudnn"] | None:
+    """cuDNN's kernel where there is one for this number type: NVIDIA cards from Ampere on."""
+    architecture = cuda.architecture(placement.mesh.local_devices[0])
+    return "cudnn" if architecture is not None and int(architecture) >= 80 and dtype == "bfloat16" else None
 
 
 def _freeze(base: Mapping[str, stacks.Array], dtype: str, placement: Placement) -> dict[str, jax.Array]:

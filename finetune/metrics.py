@@ -135,8 +135,8 @@ def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
 
 def _draw_levels(axis: Any, rows: Sequence[Row]) -> None:
     axis.set(xlabel="RVQ level", ylabel="share of right codes")
-    for place, label in ((0, "first steps"), (-1, "last steps")):
-        part = rows[:20] if place == 0 else rows[-20:]
+    count = min(20, (len(rows) + 1) // 2)
+    for part, label in ((rows[:count], "first steps"), (rows[len(rows) - count :], "last steps")):
         if part:
             axis.plot(np.mean([row["level_accuracy"] for row in part], axis=0), marker="o", label=label)
     if rows:

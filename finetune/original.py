@@ -109,9 +109,8 @@ class _Loop:
         self._row = {"step": self._at, "kind": "train", **reading}
         log.write(self._row)
         good = max(self._run.steps(), default=None)
-        norm = self._row.get("gradient_norm", 0.0)
         checkpoint = None if good is None else self._run.checkpoint(good)
-        self._watch.step(self._at, self._row["loss"], norm, self._row["learning_rate"], checkpoint)
+        self._watch.step(self._at, self._row["loss"], None, self._row["learning_rate"], checkpoint)
         self._tell("training")
 
     def _due(self) -> bool:

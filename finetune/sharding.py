@@ -79,7 +79,7 @@ class Placement:
     def add_up(self, tree: Any, specs: Any) -> Any:
         """Inside `per_device`: the sum over devices of each leaf, whole or a device's share of it, as its spec says."""
 
-        def one(value: jax.Array, spec: PartitionSpec) -> jax.Array:
+        def one(value: jax.Array, spec: PartitionSpec) -> Any:
             if spec == PartitionSpec():
                 return jax.lax.psum(value, AXIS)
             return jax.lax.psum_scatter(value, AXIS, scatter_dimension=0, tiled=True)

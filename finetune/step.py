@@ -133,7 +133,7 @@ def _step(
     batch: Batch,
 ) -> tuple[State, StepMetrics]:
     specs = _specs(state.trained, options, placement)
-    gradients = functools.partial(_gradients, config, options, placement, specs)
+    gradients: Callable[..., Any] = functools.partial(_gradients, config, options, placement, specs)
     if placement.reduces:
         whole, rows = PartitionSpec(), PartitionSpec(None, AXIS)
         gradients = placement.per_device(gradients, (whole, whole, whole, rows), (specs, whole))
@@ -144,7 +144,7 @@ def _step(
         updates, moments = _adam().update(grads, state.moments)
         trained = jax.tree.map(lambda value, change: value - rate * change, state.trained, updates)
     else:
-        update = functools.partial(adafactor.update, step_offset=options.step_offset)
+        update: Callable[..., Any] = functools.partial(adafactor.update, step_offset=options.step_offset)
         if placement.reduces:
             layers = {name: dict.fromkeys(own, specs[name]) for name, own in state.moments.items()}
             update = placement.per_device(update, (specs, layers, specs, whole, whole), (specs, layers))

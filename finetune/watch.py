@@ -41,14 +41,18 @@ class Watch:
         self._best = math.inf
         self._silent = 0
 
-    def step(self, step: int, loss: float, gradient_norm: float, rate: float, good: Path | None) -> None:
-        """A training step. `good` is the newest checkpoint.
+    def step(self, step: int, loss: float, gradient_norm: float | None, rate: float, good: Path | None) -> None:
+        """A training step. `good` is the newest checkpoint; no gradient norm is one that the trainer does not tell.
 
         Raises:
-          TrainingStopped: not a number, or the loss has climbed.
+          TrainingStopped: not a number, no gradient any more, or the loss has climbed.
         """
-        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm or 0.0)):
             raise TrainingStopped(f"At step {step} the loss is no longer a number.", _advice(good, rate))
+        if gradient_norm == 0.0:  # to the last bit: every logit is the same whatever the model hears
+            raise TrainingStopped(
+                f"At step {step} nothing is left to learn from: the model is dead.", _advice(good, rate)
+            )
         self._recent.append(loss)
         if len(self._recent) < WINDOW:
             return

@@ -53,7 +53,8 @@ class Dropout(NamedTuple):
         if count > 1:
             keep = jax.lax.dynamic_slice_in_dim(keep, jax.lax.axis_index(axis) * shape[0], shape[0])
         keep = jax.lax.optimization_barrier(keep)  # drawn once, not again for every element that it masks
-        return keep.astype(dtype) / jnp.asarray(1.0 - self.rate, dtype)
+        mask: jax.Array = keep.astype(dtype) / jnp.asarray(1.0 - self.rate, dtype)
+        return mask
 
 
 def dropped(dropout: Dropout | None, x: jax.Array, site: int) -> jax.Array:

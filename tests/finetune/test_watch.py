@@ -23,6 +23,12 @@ def test_what_is_no_number_stops_it(loss: float, norm: float) -> None:
     assert "checkpoint_5" in stopped.value.hint and "--learning-rate 1.0e-04" in stopped.value.hint
 
 
+def test_a_model_that_learns_nothing_any_more_is_dead_but_a_norm_that_is_not_told_says_nothing() -> None:
+    Watch().step(8, 6.93, None, 1e4, GOOD)
+    with pytest.raises(TrainingStopped, match="the model is dead"):
+        Watch().step(8, 6.93, 0.0, 1e4, GOOD)
+
+
 def test_before_the_first_checkpoint_it_says_so() -> None:
     with pytest.raises(TrainingStopped) as stopped:
         Watch().step(1, math.nan, 1.0, 3e-4, None)
