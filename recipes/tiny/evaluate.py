@@ -22,7 +22,9 @@ import numpy as np
 
 from darius import piece, session
 from darius.audio import files
+from darius.audio.loudness import match
 from darius.audio.tempo import find_tempo
+from darius.audio.waveform import Waveform
 from darius.batching.requests import Advance
 from darius.continuation import ContinuationOptions
 from darius.style.mix import StyleRequest, WeightedText
@@ -69,8 +71,11 @@ def codec(model: Any, folders: Sequence[Path], clips: int) -> Numbers:
     """Round trips, a row a sound, and the mean of loops and of clips."""
 
     def trip(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        codes = np.asarray(model.codec.encode(sound[None], model.levels))
-        return np.asarray(model.codec.decode(codes))[0, : len(sound)], codes[0]
+        # All are as long as the longest: one compiled program.
+        padded = np.pad(sound, ((0, -len(sound) % (12 * measures.RATE)), (0, 0)))
+        codes = np.asarray(model.codec.encode(padded[None], model.levels))
+        frames = len(sound) // model.codec.frame_samples
+        return np.asarray(model.codec.decode(codes))[0, : len(sound)], codes[0, :frames]
 
     rows: Numbers = {}
     seen = []
@@ -92,11 +97,14 @@ def codec(model: Any, folders: Sequence[Path], clips: int) -> Numbers:
 
 
 def continuations(model: Any, folders: Sequence[Path], seeds: int, rows: int, **options: Any) -> Numbers:
-    """A row for each loop and seed, and the shares that meet the marks."""
+    """A row for each loop and seed, and the shares that meet the marks; and the level before it was matched."""
     found = {}
     for (name, loop, bpm), pieces in _pieces(model, folders, seeds, rows, **options):
         for seed, (take, codes) in enumerate(zip(pieces.finish(), pieces.codes(), strict=True)):
-            row = musical.compare(take.waveform, loop, bpm, pieces.options.bars)
+            made = take.waveform
+            music = Waveform(match(made.samples, made.rate, pieces.plan.loop, "auto"), made.rate)
+            row = musical.compare(music, loop, bpm, pieces.options.bars)
+            row["unmatched_db"] = row["level_db"] + 20 * float(np.log10(musical.rms(made) / musical.rms(music)))
             found[f"{name} {seed}"] = row | musical.repetition(codes)
     marks = {mark: float(np.mean([test(row) for row in found.values()])) for mark, test in musical.MARKS.items()}
     _table(found)

@@ -24,6 +24,7 @@ MARKS: dict[str, Callable[[dict[str, float]], bool]] = {
     "in tempo": lambda row: row["tempo_error"] < 0.01,
     "in tempo, octaves only": lambda row: row["octave_error"] < 0.01,
     "level within 3 dB": lambda row: abs(row["level_db"]) < 3,
+    "level within 3 dB, unmatched": lambda row: abs(row["unmatched_db"]) < 3,
     "no copy": lambda row: row["likeness"] < 0.9,
     "bars differ": lambda row: row["bars_differ_db"] > 0.5,
     "no silent bar": lambda row: row["quietest_bar_db"] > -40,
@@ -100,6 +101,11 @@ def drift(music: Waveform, start_up: float = 20.0) -> dict[str, float]:
         "peak": float(np.abs(music.samples).max()),
         "clipped": float(np.mean(np.abs(music.samples) >= 1.0)),
     }
+
+
+def rms(waveform: Waveform) -> float:
+    """Root of the mean power of a waveform's samples, at least 1e-6."""
+    return max(float(np.sqrt(_power(waveform.samples))), 1e-6)
 
 
 def _onset_rate(waveform: Waveform) -> float:
