@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def find_device(name: str = "auto") -> Any:
         raise InvalidOption(f"There is no device called '{name}'.", "Use auto, cpu, gpu, tpu, or gpu:1 for the second.")
     import jax
 
+    logging.getLogger(_PLUGINS).addFilter(_one_line)
     try:
         devices = jax.devices() if kind == "auto" else jax.devices(kind)
     except RuntimeError as error:
@@ -54,10 +56,23 @@ def find_device(name: str = "auto") -> Any:
     return devices[index]
 
 
+_PLUGINS = "jax._src.xla_bridge"
+"""Who in JAX says that its part for some accelerator cannot begin, as where there is no such card."""
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Its reason in the same line, instead of the stack of an error that nobody made."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg = f"{record.getMessage()}: {' '.join(str(record.exc_info[1]).split())}"
+        record.args = record.exc_info = record.exc_text = None
+    return True
+
+
 def list_devices() -> list[DeviceReport]:
     """Every device that JAX can use here."""
     import jax
 
+    logging.getLogger(_PLUGINS).addFilter(_one_line)
     reports = []
     for device in jax.devices():
         reports.append(
