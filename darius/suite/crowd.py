@@ -56,13 +56,21 @@ class Crowd:
                 self._ask(*item[1:])
             done, _ = wait(self._asked, timeout=0.01, return_when=FIRST_COMPLETED)
             for future in done:
-                index, at, due = self._asked.pop(future)
-                result, now = future.result(), time.monotonic()
-                self.took.append(now - at)
-                self.late += now > due
+                index, streams, due = self._note(future)
+                now = time.monotonic()
                 # The next is asked for when this one begins to play: at once, or when the one before it ends.
-                waiting.append((max(now, due - self._music), index, result.streams, max(now, due) + self._music))
-        wait(self._asked)
+                waiting.append((max(now, due - self._music), index, streams, max(now, due) + self._music))
+        while self._asked:
+            done, _ = wait(self._asked, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._note(future)
+
+    def _note(self, future: Future[Any]) -> tuple[int, session.Streams, float]:
+        index, at, due = self._asked.pop(future)
+        streams, now = future.result().streams, time.monotonic()
+        self.took.append(now - at)
+        self.late += now > due
+        return index, streams, due
 
     def _ask(self, index: int, state: session.Streams, due: float) -> None:
         future = self._conductor.advance(state, self._knobs[index], deadline=due, key=index)
