@@ -11,6 +11,7 @@ from darius.devices import find_device
 
 def test_a_plug_in_that_cannot_begin_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     find_device("cpu")
+    caplog.clear()
     logger = logging.getLogger("jax._src.xla_bridge")
     with caplog.at_level(logging.ERROR, logger=logger.name):
         try:
