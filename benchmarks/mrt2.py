@@ -86,10 +86,10 @@ class Speed:
             row(what="package compiled", seconds=since(began))
         for count in self.given.streams:
             self.measure(count, streams.pop(count))
-        self.measure_single_frames()
-        self.measure_hearing()
         if package is not None:
             self.measure_package(package)
+        self.measure_single_frames()
+        self.measure_hearing()
 
     def load(self) -> None:
         from darius.codec import weights as codec_weights

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer.sampling import list_length
 from darius.devices import memory_errors
 from darius.mrt2 import weights
 from darius.mrt2.network import Network, State
@@ -57,7 +56,7 @@ class FrameDecoder:
         weights.check(network, flat)
         self.packed = weights.pack(network, flat, device=self.device)
         self._begin = jax.jit(network.begin)
-        self._play = jax.jit(network.play, static_argnames="listed")
+        self._play = jax.jit(network.play, static_argnames="sorts")
         self._hear = jax.jit(network.hear)
         self._pad = jax.jit(_pad_rows, static_argnames="rows")
         self._first = jax.jit(_first_rows, static_argnames="rows")
@@ -93,9 +92,7 @@ class FrameDecoder:
         Raises:
           OutOfMemory: the batch does not fit on the device.
         """
-        # On a GPU sorting is many small kernels, so there the top k are counted.
-        size = self.architecture.codebook_size
-        listed = list_length(draws.top_k, size) if self.device.platform == "cpu" else None
+        sorts = self.device.platform == "cpu"  # on a GPU sorting is many small kernels
         batch, frames = np.shape(conditioning)[:2]
         count = None
         if frames <= self.short_frames and forced is None:
@@ -105,7 +102,7 @@ class FrameDecoder:
         with memory_errors(f"playing {batch} streams"):
             if batch < self._rows:
                 inputs = self._pad(inputs, rows=self._rows)
-            played: tuple[jax.Array, State] = self._play(self.packed, *inputs, count, listed=listed)
+            played: tuple[jax.Array, State] = self._play(self.packed, *inputs, count, sorts=sorts)
             codes, after = self._first(played, rows=batch) if batch < self._rows else played
             return codes if count is None else self._made(codes, frames=frames), after
 

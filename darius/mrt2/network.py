@@ -99,7 +99,7 @@ class Network:
         forced: jax.Array | None = None,
         count: jax.Array | None = None,
         *,
-        listed: int | None,
+        sorts: bool,
     ) -> tuple[jax.Array, State]:
         """The next frames of every stream.
 
@@ -108,7 +108,7 @@ class Network:
           draws: a value a stream.
           forced: codes int32 [B, frames, levels] that are not drawn; -1 where they are. None: all are drawn.
           count: how many of these frames to make, int32; None: all.
-          listed: how the top k are found, see `darius.depthformer.sampling.keep_top_k`.
+          sorts: how the top k are found, see `sampling.draw`.
 
         Returns:
           codes int32 [B, frames, levels], -1 in frames that were not made, and the new state.
@@ -119,7 +119,7 @@ class Network:
         def frame(index: jax.Array, carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
             state, codes = carry
             known = None if forced is None else forced[:, index]
-            state, drawn = self._frame(params, state, encoded[:, index][:, None], known, draws, listed)
+            state, drawn = self._frame(params, state, encoded[:, index][:, None], known, draws, sorts)
             return state, codes.at[:, index].set(drawn)
 
         nothing = jnp.full((batch, frames, self.architecture.levels), -1, jnp.int32)
@@ -162,7 +162,7 @@ class Network:
         encoded: jax.Array,
         known: jax.Array | None,
         draws: Draws,
-        listed: int | None,
+        sorts: bool,
     ) -> tuple[State, jax.Array]:
         """One frame: the temporal layers once, then level after level. Codes int32 [B, levels]."""
         source = self._sl.Sequence.from_values(encoded)
@@ -175,7 +175,7 @@ class Network:
             (key, inputs, memory), (projection, first, forced) = carry, given
             outputs, memory = self._depth(params, inputs, memory)
             noise = sampling.gumbel(key, first, self.architecture.codebook_size)
-            code = sampling.draw(self._logits(projection, outputs), noise, draws, listed=listed)
+            code = sampling.draw(self._logits(projection, outputs), noise, draws, sorts=sorts)
             if forced is not None:
                 code = jnp.where(forced >= 0, forced, code)
             ids = first + code

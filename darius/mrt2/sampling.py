@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer.sampling import keep_top_k, threefry
+from darius.depthformer.sampling import FEW, keep_top_k, threefry
 
 
 class Draws(NamedTuple):
@@ -47,13 +47,24 @@ def gumbel(key: jax.Array, first: ArrayLike, count: int) -> jax.Array:
     return -jnp.log(-jnp.log(jnp.maximum(unit * (1.0 - tiny) + tiny, tiny)))
 
 
-def draw(logits: jax.Array, noise: jax.Array, draws: Draws, *, listed: int | None) -> jax.Array:
+def draw(logits: jax.Array, noise: jax.Array, draws: Draws, *, sorts: bool) -> jax.Array:
     """One code a row, int32 [B].
 
     Args:
       logits: float32 [B, codes] of one level.
       noise: float32 [B, codes].
-      listed: how the top k are found, see `darius.depthformer.sampling.keep_top_k`.
+      sorts: how the top k are found: by sorting, which suits CPUs, or by counting (`depthformer.sampling.keep_top_k`).
     """
-    kept = keep_top_k(logits, draws.top_k, listed=listed)
+    kept = _sorted_out(logits, draws.top_k) if sorts else keep_top_k(logits, draws.top_k)
     return jnp.argmax(kept + noise * jnp.asarray(draws.temperature)[:, None], axis=-1).astype(jnp.int32)
+
+
+def _sorted_out(logits: jax.Array, top_k: ArrayLike) -> jax.Array:
+    """`keep_top_k` by a list as short as may be: which one is found when it runs, so that all are one program."""
+    few, all_codes = FEW, logits.shape[-1]
+    kept: jax.Array = jax.lax.cond(
+        jnp.max(jnp.asarray(top_k)) <= few,
+        lambda: keep_top_k(logits, top_k, listed=min(few, all_codes)),
+        lambda: keep_top_k(logits, top_k, listed=all_codes),
+    )
+    return kept

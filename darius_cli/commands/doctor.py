@@ -79,6 +79,7 @@ def _tell_parity(report: Report) -> None:
 def _examine() -> dict[str, Any]:
     """Everything the report says, as one JSON-ready object."""
     from darius import __version__, devices, hub
+    from darius.hub import mrt2
     from darius.hub.catalogue import known
 
     found = devices.list_devices()
@@ -86,7 +87,7 @@ def _examine() -> dict[str, Any]:
     budget = next(d.memory for d in found if d.kind == best.platform)
     cache = hub.cache_root()
     here = {entry.name: entry.here for entry in known()}
-    models = [_judge(name, here[name], best.platform, budget) for name in ("tiny", "base", "large")]
+    models = [_judge(name, here[name], best.platform, budget) for name in ("tiny", "base", "large", *mrt2.NAMES)]
     return {
         "darius": __version__,
         "python": platform.python_version(),
@@ -102,17 +103,12 @@ def _examine() -> dict[str, Any]:
 
 def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dict[str, Any]:
     """What a model needs for one stream on this kind of device, and whether it gets it."""
-    from darius import memory
-    from darius.codec.config import CodecConfig
-    from darius.depthformer.config import DepthformerConfig
-    from darius.depthformer.decode import DecodePlan
-
-    config = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}[name]()
-    codec = CodecConfig.tiny() if name == "tiny" else CodecConfig.spectrostream()
-    needs = memory.account(config, codec, 1, DecodePlan.for_platform(platform_name)).total
+    needs = _needed(name, platform_name)
     fits = budget is None or needs < budget
     if not fits:
         say = f"needs {output.human_bytes(needs)}, which this device does not have; use a smaller model"
+    elif name.startswith("mrt2") and importlib.util.find_spec(EXTRAS["mrt2"]) is None:
+        say = "fits; first: pip install 'darius[mrt2]'"
     elif not here:
         say = f"fits; fetch it with: darius models pull {name}"
     elif name != "tiny" and platform_name == "cpu":
@@ -120,6 +116,21 @@ def _judge(name: str, here: bool, platform_name: str, budget: int | None) -> dic
     else:
         say = "ready"
     return {"name": name, "needs": needs, "fits": fits, "here": here, "verdict": say}
+
+
+def _needed(name: str, platform_name: str) -> int:
+    """Bytes for one stream."""
+    from darius import memory
+    from darius.codec.config import CodecConfig
+    from darius.depthformer.config import DepthformerConfig
+    from darius.depthformer.decode import DecodePlan
+    from darius.mrt2 import memory as mrt2_memory
+
+    if name in mrt2_memory.LANGUAGE_MODEL:
+        return mrt2_memory.needed(name, platform_name)
+    config = {"tiny": DepthformerConfig.tiny, "base": DepthformerConfig.base, "large": DepthformerConfig.large}[name]()
+    codec = CodecConfig.tiny() if name == "tiny" else CodecConfig.spectrostream()
+    return memory.account(config, codec, 1, DecodePlan.for_platform(platform_name)).total
 
 
 def _verdict(models: list[dict[str, Any]], platform_name: str) -> str:

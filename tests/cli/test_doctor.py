@@ -23,6 +23,8 @@ def test_it_names_devices_models_and_a_verdict() -> None:
     verdicts = {model["name"]: model for model in report["models"]}
     assert verdicts["tiny"]["verdict"] == "ready"
     assert verdicts["tiny"]["needs"] < verdicts["base"]["needs"] < verdicts["large"]["needs"]
+    assert verdicts["mrt2-small"]["needs"] < verdicts["mrt2-base"]["needs"]
+    assert "darius models pull mrt2-small" in verdicts["mrt2-small"]["verdict"]
 
 
 def test_people_read_the_same() -> None:

@@ -77,7 +77,8 @@ def test_rows_that_fill_up_a_batch_change_nothing(engine: Engine) -> None:
 
 
 def test_a_call_is_compiled_once(engine: Engine) -> None:
-    """Not again for the state that it returns: compiling takes a GPU half a minute."""
+    """Not again for the state that it returns, for fewer frames, for more codes to choose among: compiling takes a GPU
+    half a minute."""
     decoder = FrameDecoder(engine.decoder.architecture, language_model())
     told = conditioning.tokens(decoder.architecture, [KNOBS], 4)
     draws = Draws(np.array([1.3], np.float32), np.array([40], np.int32))
@@ -85,8 +86,18 @@ def test_a_call_is_compiled_once(engine: Engine) -> None:
     compiled = decoder._play._cache_size()
     heard = decoder.hear(state, context(1, 4)[None], told)
     decoder.play(state, told, draws)
-    decoder.play(heard, told, draws)
+    decoder.play(heard, told[:, :1], draws._replace(top_k=np.array([500], np.int32)))
     assert decoder._play._cache_size() == compiled == 1
+
+
+def test_all_codes_are_chosen_among_where_the_top_k_say_so(engine: Engine) -> None:
+    """0 and the size of the codebook mean the same; a few are fewer."""
+    stream = session.start(engine, engine.nothing(), 3)
+    found = []
+    for top_k in (0, 1024, 1):
+        knobs = dataclasses.replace(KNOBS, top_k=top_k, temperature=3.0)
+        found.append(session.advance(engine, stream, [knobs], frames=4)[1])
+    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
 
 
 def test_calls_of_any_length_play_the_same_music_and_leave_the_old_state_valid(engine: Engine) -> None:
