@@ -32,7 +32,6 @@ import httpx
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
-PORT = 7869
 LOOP = Path("examples/loops/loop_garzul.flac")
 LOOP_RATE, BEATS = 44_100, 4
 STYLES = (
@@ -76,14 +75,14 @@ class Heard:
 class Server:
     """The server's process, and what it says."""
 
-    def __init__(self, model: str, jams: int, folder: Path) -> None:
+    def __init__(self, model: str, jams: int, folder: Path, port: int) -> None:
         self.log = folder / "server.txt"
-        command = [sys.executable, "-m", "darius_cli", "serve", "--model", model, "--port", str(PORT)]
+        command = [sys.executable, "-m", "darius_cli", "serve", "--model", model, "--port", str(port)]
         with self.log.open("wb") as target:
             self.process = subprocess.Popen(
                 [*command, "--max-sessions", str(jams)], stdout=target, stderr=subprocess.STDOUT
             )
-        self.url, self.ws = f"http://127.0.0.1:{PORT}", f"ws://127.0.0.1:{PORT}/ws/jam"
+        self.url, self.ws = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/ws/jam"
 
     async def wait(self, words: str, limit: float) -> None:
         while words not in self.log.read_text(errors="replace"):
@@ -276,6 +275,7 @@ async def main() -> None:
     parser.add_argument("jams", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--limit", type=float, default=1e9, help="seconds in all; the jams are shorter if need be")
+    parser.add_argument("--port", type=int, default=7869)
     parser.add_argument("--newcomers", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path())
     given = parser.parse_args()
@@ -286,7 +286,7 @@ async def main() -> None:
         print(json.dumps(facts), flush=True)
         (given.out / "results.json").write_text(json.dumps(results, indent=1))
 
-    server = Server(given.model, given.jams, given.out)
+    server = Server(given.model, given.jams, given.out, given.port)
     try:
         limit = began + min(given.limit, 1800) - 40
         await server.wait("warmed model", limit)
