@@ -65,7 +65,7 @@ def bench(
     platform = engine.device
     result = {
         "model": model,
-        "random": random,
+        "random": random or model.startswith(PREFIX),
         "device": cpu_name() if platform.platform == "cpu" else platform.device_kind,
         "dtype": engine.dtype,
         "guidance": guidance,

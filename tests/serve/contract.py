@@ -23,9 +23,12 @@ DECISIVE = (
 )
 """One or two of each kind: jams, steering, exact lengths, one-shots, sockets."""
 
+NOT_OF_NOISE = ("test_the_level_is_one_gain_from_the_first_bar_and_none_without_loudness",)
+"""They read gains off music that leaves room for them; random weights play noise that is at the ceiling throughout."""
+
 
 def of_contract() -> dict[str, Callable[..., None]]:
     """Every test by its name; which server it talks to is its fixture's business."""
     files = (test_jam_routes, test_one_shots, test_websocket, test_health)
     found = {name: value for file in files for name, value in vars(file).items() if name.startswith("test_")}
-    return {name: value for name, value in found.items() if callable(value)}
+    return {name: value for name, value in found.items() if callable(value) and name not in NOT_OF_NOISE}
