@@ -50,6 +50,11 @@ class PlayingOn:
             done = self._heard.wait_for(lambda: len(self.music) >= wanted or self.wrong, seconds)
         assert done and not self.wrong, (len(self.music), wanted, self.wrong)
 
+    def ended(self, seconds: float) -> None:
+        """Waits until something ended it."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: self.wrong, seconds)
+
     def _play(self) -> None:
         while not self._over.is_set() and not self.wrong:
             reply = self.server.get("/jam/next", params=self.session)

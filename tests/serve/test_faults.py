@@ -40,9 +40,10 @@ BEAT = {"bpm": "200", "beats_per_bar": "1", "bars_per_chunk": "1"}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small model, and damaged ones beside it."""
+    """The small model, another that is whole, and damaged ones beside them."""
     root = tmp_path_factory.mktemp("models")
     write_small(root / "small")
+    write_small(root / "second")
     for name in ("truncated", "garbage", "shapes", "codecless", "unlabelled"):
         shutil.copytree(root / "small", root / name)
     weights = root / "truncated" / "depthformer.safetensors"
@@ -166,6 +167,37 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_and_its_jams_playing(
         assert {k: after[k] for k in after if k != "active_jam"} == {k: before[k] for k in before if k != "active_jam"}
         other.hear(2)
     assert not list(root.parent.rglob("escaped"))
+
+
+def test_another_model_is_loaded_beside_a_jam_that_plays_on_until_it_takes_over(faulty: Server) -> None:
+    old = faulty.get("/model/config").json()["model"]
+    jam = PlayingOn(faulty)
+    with (
+        jam,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        connect(faulty.ws_url, max_size=None) as client,
+    ):
+        client.send('{"type":"start","mode":"rt"}')
+        message_of(client, "started")
+        jam.hear(1)
+        before = len(jam.music)
+        selecting = pool.submit(
+            faulty.post, "/model/select", json={"repo_id": "second", "sync_assets": False, "prewarm": True}
+        )
+        made = post(f"{faulty.url}/generate_style", data={"bpm": "120", "bars": "4"}).json()["metadata"]["model"]
+        told = selecting.result()
+        assert (told.status_code, told.json()["warmup_done"]) == (200, True), told.text
+        messages, closed = all_messages(client)
+        assert (messages[-1]["type"], messages[-1]["reason"], closed) == ("stopped", "model_changed", 1000)
+        jam.ended(20)
+        ending, jam.wrong = json.loads(jam.wrong[0]), []
+    assert ending["code"] == "session_stopped" and "another model" in ending["error"]
+    assert len(jam.music) > before  # all of it exactly on its clock, as `PlayingOn` checks
+    new = faulty.get("/model/config").json()["model"]
+    assert new != old and made in (old, new)
+    expected = alone(faulty, 1)
+    assert faulty.post("/model/select", json={"repo_id": "small", "sync_assets": False}).status_code == 200
+    assert np.array_equal(expected[0], jam.music[0])  # the same weights under another name
 
 
 # Uploads.
