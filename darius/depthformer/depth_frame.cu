@@ -81,10 +81,12 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
   int phase = 0;
 
   for (int level = 0; level < LEVELS; ++level) {
+    if (blockIdx.x == 0 && i < CODES / 32) fetch_line(noise + level * CODES + i * 32);
+    const int given = known[level];
     for (int layer = 0; layer < LAYERS; ++layer) {
       const unsigned tag = (level * LAYERS + layer + 1) & 1, before = tag ^ 1;
       take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-        if (layer) return await(boards + RESIDUAL_AT + r * WIDTH + c, before);
+        if (layer) return scouted(boards + RESIDUAL_AT + r * WIDTH + c, before);
         return level ? wide(table + c) : *(const float4*)(context + r * WIDTH + c);
       });
       product<QueryKeyValue>(ring, taken, work);
@@ -107,7 +109,7 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
       }
 
       take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                    [&](int r, int c) { return await(boards + MIDDLE_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return scouted(boards + MIDDLE_AT + r * WIDTH + c, tag); });
       product<GateUp>(ring, taken, work);
       publish_inner(work, boards + INNER_AT, phase, tag);
       STAMP(work);
@@ -120,7 +122,7 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
       }
     }
     take_residual(work, ++phase, last_norm, [&](int r, int c) {
-      return await(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
+      return scouted(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
     });
     const unsigned tag = (level + 1) & 1;
     product<Projection>(ring, taken, work);
@@ -130,7 +132,7 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
     }
     STAMP(work);
     int code = draw(shared.ballot, boards + LOGITS_AT, tag, noise + level * CODES, controls);
-    if (known[level] >= 0) code = known[level];
+    if (given >= 0) code = given;
     STAMP(work);
     if (blockIdx.x == 0 && i == 0) codes[level] = code;
     table = embedding + (size_t)(first_id + level * CODES + code) * WIDTH;

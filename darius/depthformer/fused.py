@@ -24,7 +24,7 @@ STEPS = 8  # of 32 inputs: a tile
 SHARED_BYTES = 232_448
 """What a block may have of a Hopper multiprocessor's shared memory."""
 
-WINDOW = 2
+WINDOW = 1
 """Slots' worth of weights that are on their way to a block at a time."""
 
 CONSTANTS = dict[str, int | str]
@@ -51,7 +51,7 @@ def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     if cuda.architecture(device) != "90" or not fits or not small or not cuda.works(device):
         return False
     blocks = int(device.core_count)
-    return all(slots(config, rows, blocks) >= _most_slots(config, blocks) for rows in (1, 2))
+    return all(_most_slots(config, blocks) <= slots(config, rows, blocks) for rows in (1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -140,6 +140,7 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "CODES": config.layout.codebook_size,
         "BLOCKS": blocks,
         "SLOTS": slots(config, rows, blocks),
+        "SLOT_INPUTS": slot_inputs(config),
         "WINDOW": WINDOW,
         "KEPT_LAYERS": 1,
         "EPSILON": f"{config.norm_epsilon}f",
@@ -148,14 +149,19 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
 
 def slots(config: DepthformerConfig, rows: int, blocks: int) -> int:
     """Slots of the ring of weights: as many as fit."""
-    return (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * config.embed_dim + 16)
+    return (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * slot_inputs(config) + 16)
+
+
+def slot_inputs(config: DepthformerConfig) -> int:
+    """Inputs of eight outputs whose weights fill a slot."""
+    return 512 if config.embed_dim % 512 == 0 else 256
 
 
 def _most_slots(config: DepthformerConfig, blocks: int) -> int:
     """Slots that a phase of the kernel needs at once."""
-    width, inner = config.embed_dim // 8, config.mlp_dim // 8
-    parts = -(-config.mlp_dim // config.embed_dim)
-    return max(-(-3 * width // blocks), -(-width // blocks) * parts, 2 * -(-inner // blocks))
+    width, inner, slot = config.embed_dim // 8, config.mlp_dim // 8, slot_inputs(config)
+    parts, deep = config.embed_dim // slot, -(-config.mlp_dim // slot)
+    return max(-(-3 * width // blocks) * parts, -(-width // blocks) * deep, 2 * -(-inner // blocks) * parts)
 
 
 def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) -> int:
@@ -166,8 +172,8 @@ def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) 
     tasks = -(-config.num_heads * rows // blocks)
     past = tasks * 2 * (2 * config.num_depth_layers * config.layout.codec_levels * (HEAD + 8) + HEAD)
     halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
-    warps = THREADS // 32
-    return slots * (16 * config.embed_dim + 16) + 2 * halves + past + 4 * warps * (totals * rows * 8 + 2 + 64 + 2) + 256
+    floats = THREADS // 32 * (totals * rows * 8 + 68)
+    return slots * (16 * slot_inputs(config) + 16) + 2 * halves + past + 4 * floats + 256
 
 
 def draw_frame(

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 
 from darius.depthformer import cuda
 from darius.depthformer.config import DepthformerConfig
-from darius.depthformer.fused import CONSTANTS, HEAD, SHARED_BYTES, THREADS, WINDOW, compile_for, fragments, pairs
+from darius.depthformer.fused import (
+    CONSTANTS,
+    HEAD,
+    SHARED_BYTES,
+    THREADS,
+    WINDOW,
+    compile_for,
+    fragments,
+    pairs,
+    slot_inputs,
+)
 from darius.depthformer.layers import Context
 from darius.depthformer.packing import MASKED, Block, Packed
 
@@ -132,8 +142,9 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "FRAMES": config.layout.chunk_frames,
         "SLICES": slices(config),
         "BLOCKS": blocks,
+        "SLOT_INPUTS": slot_inputs(config),
         "WINDOW": WINDOW,
-        "SLOTS": (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * config.embed_dim + 16),
+        "SLOTS": (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * slot_inputs(config) + 16),
         "EPSILON": f"{config.norm_epsilon}f",
     }
 
@@ -146,7 +157,7 @@ def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) 
     past = tasks * 2 * (2 * config.layout.chunk_frames * (HEAD + 8) + HEAD)
     halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
     floats = THREADS // 32 * (totals * rows * 8 + 2) + SLICE + 8 * HEAD
-    return slots * (16 * config.embed_dim + 16) + 2 * halves + past + 4 * floats + 256
+    return slots * (16 * slot_inputs(config) + 16) + 2 * halves + past + 4 * floats + 256
 
 
 def board_words(config: DepthformerConfig, rows: int) -> int:

@@ -8,7 +8,8 @@
 // A board may be written again once every reader has written something that the writer has since read.
 //
 // Constants: ROWS (2 with guidance: conditioned, unconditioned; else 1), WIDTH (of the residual, and all heads side by
-// side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, WINDOW, EPSILON. HEAD is 64; WIDTH and INNER are multiples of 256.
+// side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, SLOT_INPUTS, WINDOW, EPSILON. HEAD is 64; WIDTH, INNER and
+// SLOT_INPUTS are multiples of 256.
 // Weights and caches are bfloat16, here as its 16 bits.
 #pragma once
 
@@ -21,6 +22,8 @@ constexpr int HEAD = 64, WARPS = 16, THREADS = 32 * WARPS, SENDER = WARPS, PAD =
 #define YIELD
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 __device__ __forceinline__ unsigned shared_address(const void* at) { return (unsigned)__cvta_generic_to_shared(at); }
+// After some ten seconds of waiting: an error is better than a device that hangs.
+__device__ __forceinline__ void give_up() { __trap(); }
 // Words of other blocks, past the first cache, which does not see what they write.
 __device__ __forceinline__ uint4 read_words(const unsigned* at) {
   uint4 v;
@@ -41,6 +44,8 @@ __device__ __forceinline__ void copy_async(void* to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
 __device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// Into the second cache; who comes later need not wait for memory behind all the weights.
+__device__ __forceinline__ void fetch_line(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 // All warps but the sender.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
 __device__ __forceinline__ void make_gate(Gate* gate, unsigned arrivals) {
@@ -99,26 +104,37 @@ __device__ __forceinline__ float4 wide(const bf16* at) {
 __device__ __forceinline__ void publish(unsigned* at, float x, unsigned tag) {
   write_word(at, (__float_as_uint(x) & ~1u) | tag);
 }
+__device__ __forceinline__ void again(unsigned& tries) {
+  YIELD;
+#ifdef NAP
+  __nanosleep(NAP);
+#endif
+  if (++tries >> 24) give_up();
+}
 __device__ __forceinline__ bool fresh(uint4 v, unsigned tag) {
 #ifdef NOWAIT
   return true;
 #endif
   return !(((v.x ^ tag) | (v.y ^ tag) | (v.z ^ tag) | (v.w ^ tag)) & 1);
 }
-// Four neighbours from each of several places, waited for together.
+// Four neighbours from each of several places. As long as they are not there, only the first place is asked: reading
+// all of them again and again would take the memory's time from the weights.
 template <int MANY>
 __device__ __forceinline__ void await(float4 (&x)[MANY], const unsigned* const (&at)[MANY], unsigned tag) {
   uint4 v[MANY];
+  unsigned tries = 0;
+  for (v[0] = read_words(at[0]); !fresh(v[0], tag); v[0] = read_words(at[0])) again(tries);
+  for (bool all = MANY == 1; !all;) {
+    all = true;
 #pragma unroll
-  for (int i = 0; i < MANY; ++i) v[i] = read_words(at[i]);
+    for (int i = 1; i < MANY; ++i) v[i] = read_words(at[i]);
 #pragma unroll
-  for (int i = 0; i < MANY; ++i) {
-    while (!fresh(v[i], tag)) {
-      YIELD;
-      v[i] = read_words(at[i]);
-    }
-    x[i] = make_float4(__uint_as_float(v[i].x), __uint_as_float(v[i].y), __uint_as_float(v[i].z), __uint_as_float(v[i].w));
+    for (int i = 1; i < MANY; ++i) all = all && fresh(v[i], tag);
+    if (!all) again(tries);
   }
+#pragma unroll
+  for (int i = 0; i < MANY; ++i)
+    x[i] = make_float4(__uint_as_float(v[i].x), __uint_as_float(v[i].y), __uint_as_float(v[i].z), __uint_as_float(v[i].w));
 }
 __device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
   const unsigned* const places[1] = {at};
@@ -126,13 +142,24 @@ __device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
   await(x, places, tag);
   return x[0];
 }
+// The same for a whole warp, of which one lane waits first.
+__device__ __forceinline__ void scout(const unsigned* at, unsigned tag) {
+#ifdef SCOUT
+  if (threadIdx.x % 32 == 0) await(at, tag);
+  __syncwarp();
+#endif
+}
+__device__ __forceinline__ float4 scouted(const unsigned* at, unsigned tag) {
+  scout(at, tag);
+  return await(at, tag);
+}
 
 // A matrix lies in units of GROUPS times eight outputs, unit after unit; those of a block are blockIdx.x, blockIdx.x +
-// BLOCKS, ... A slot holds eight outputs' weights of WIDTH inputs at most. Order within: see `fused.fragments`.
+// BLOCKS, ... A slot holds eight outputs' weights of SLOT_INPUTS inputs at most. Order within: see `fused.fragments`.
 template <int COUNT_, int GROUPS_, int INPUTS_>
 struct Matrix {
   static constexpr int COUNT = COUNT_, GROUPS = GROUPS_, INPUTS = INPUTS_;
-  static constexpr int MOST = divide_up(COUNT, BLOCKS), PARTS = divide_up(INPUTS, WIDTH), TILES = INPUTS / 256;
+  static constexpr int MOST = divide_up(COUNT, BLOCKS), PARTS = divide_up(INPUTS, SLOT_INPUTS), TILES = INPUTS / 256;
   static constexpr size_t BYTES = (size_t)COUNT * GROUPS * INPUTS * 16;
   static __device__ __forceinline__ int mine() { return (COUNT - (int)blockIdx.x + BLOCKS - 1) / BLOCKS; }
 };
@@ -141,7 +168,7 @@ typedef Matrix<WIDTH / 8, 1, WIDTH> Out;
 typedef Matrix<INNER / 8, 2, WIDTH> GateUp;
 typedef Matrix<WIDTH / 8, 1, INNER> Down;
 
-constexpr int SLOT_BYTES = WIDTH * 16, SLOT_TILES = WIDTH / 256, TILE_BYTES = 4096;
+constexpr int SLOT_BYTES = SLOT_INPUTS * 16, SLOT_TILES = SLOT_INPUTS / 256, TILE_BYTES = 4096;
 
 struct Ring {
   unsigned char slots[SLOTS][SLOT_BYTES];
@@ -177,16 +204,16 @@ template <class M>
 __device__ __forceinline__ void send_matrix(Ring& ring, unsigned& sent, const unsigned char* matrix, bool keeping) {
   for (int unit = blockIdx.x; unit < M::COUNT; unit += BLOCKS)
     for (int group = 0; group < M::GROUPS; ++group)
-      for (int at = 0; at < M::INPUTS; at += WIDTH) {
-        const int inputs = M::INPUTS - at < WIDTH ? M::INPUTS - at : WIDTH;
+      for (int at = 0; at < M::INPUTS; at += SLOT_INPUTS) {
+        const int inputs = least(M::INPUTS - at, SLOT_INPUTS);
         send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping, matrix + blockIdx.x % 64 * SLOT_BYTES);
       }
 }
 
 // The others' side; `taken` slots so far. All meet, the next slots are full and all that was written before is there.
 __device__ __forceinline__ void meet_for(Ring& ring, unsigned taken, int many) {
-  const int i = (int)threadIdx.x - (THREADS - 32);
-  if (i >= 0 && i < many) wait_for(ring, taken + i);
+  if (threadIdx.x >= THREADS - 32)
+    for (int i = threadIdx.x % 32; i < many; i += 32) wait_for(ring, taken + i);
   meet();
 }
 // All meet, the slots are free.
@@ -305,6 +332,7 @@ __device__ __forceinline__ void take_board(Work& work, const unsigned* board, un
   float4 x[MANY];
 #pragma unroll
   for (int i = 0; i < MANY; ++i) at[i] = board + 4 * least(threadIdx.x + i * THREADS, ALL - 1);
+  scout(at[0], tag);
   await(x, at, tag);
 #pragma unroll
   for (int i = 0; i < MANY; ++i) {
@@ -313,8 +341,9 @@ __device__ __forceinline__ void take_board(Work& work, const unsigned* board, un
   }
 }
 
+// 0.5 x (1 + tanh(...)), told by the logistic function.
 __device__ __forceinline__ float gelu(float x) {
-  return 0.5f * x * (1 + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+  return x / (1 + expf(-2 * 0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }
 
 // The gated MLP's middle, gelu(gate) * up, of the product with GateUp.

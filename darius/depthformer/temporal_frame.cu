@@ -12,6 +12,7 @@ constexpr int OWN = Out::MOST * ROWS * 8;  // elements of the residual that a bl
 static_assert(OWN <= THREADS && ROWS * WIDTH / 4 <= THREADS, "a thread an element");
 constexpr int TOTALS = most(most(QueryKeyValue::MOST, Out::MOST), 2 * GateUp::MOST);
 constexpr int LOOKS = ROWS * HEADS * SLICES;  // a head's attention to a slice of the encoder's output
+constexpr size_t SPAN = (size_t)ROWS * HEADS * FRAMES * HEAD;  // of a layer's keys or values
 constexpr int SLICE_BYTES = 256 * HEAD * 2, SLICE_SLOTS = divide_up(SLICE_BYTES, SLOT_BYTES);
 
 struct Shared {
@@ -31,7 +32,7 @@ constexpr int INNER_AT = AFTER_CROSS_AT + ROWS * WIDTH, RESIDUAL_AT = INNER_AT +
 
 __device__ __forceinline__ void send_slice(Ring& ring, unsigned& sent, const unsigned char* slice) {
   for (int at = 0; at < SLICE_BYTES; at += SLOT_BYTES)
-    send(ring, sent, slice + at, SLICE_BYTES - at < SLOT_BYTES ? SLICE_BYTES - at : SLOT_BYTES, false, slice);
+    send(ring, sent, slice + at, least(SLICE_BYTES - at, SLOT_BYTES), false, slice);
 }
 // Sixteen bytes of a slice in the ring.
 __device__ __forceinline__ uint4 of_slice(const Ring& ring, unsigned taken, int at) {
@@ -195,16 +196,16 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
 
   for (int layer = 0; layer < LAYERS; ++layer) {
     const unsigned tag = (layer + 1) & 1, before = tag ^ 1;
-    bf16* own_memory[2];
+    // Keys, and SPAN further on values, of this layer's past; those of the next are fetched meanwhile.
+    bf16* past = memory + (((size_t)layer * 2 * ROWS + task_row) * HEADS + head) * FRAMES * HEAD;
     if (attends)
-#pragma unroll
-      for (int which = 0; which < 2; ++which) {
-        own_memory[which] = memory + ((((size_t)layer * 2 + which) * ROWS + task_row) * HEADS + head) * FRAMES * HEAD;
-        for (int j = lane; j < frame * 8; j += 32)
-          copy_async(&shared.past[warp][which][j / 8][j % 8 * 8], own_memory[which] + j * 8);
+      for (int j = lane; j < 2 * frame * 8; j += 32) {
+        const int which = j / (frame * 8), at = j % (frame * 8);
+        copy_async(&shared.past[warp][which][at / 8][at % 8 * 8], past + which * SPAN + at * 8);
+        if (layer + 1 < LAYERS && at % 16 == 0) fetch_line(past + (2 + which) * SPAN + at * 8);
       }
     take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-      return layer ? await(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
+      return layer ? scouted(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
     });
     product<QueryKeyValue>(ring, taken, work);
     for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
@@ -221,7 +222,7 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
                      bias + (head * FRAMES + frame) * FRAMES, frame, boards + MIX_AT + task_row * WIDTH + head * HEAD);
 #pragma unroll
       for (int which = 0; which < 2; ++which)
-        *(unsigned*)(own_memory[which] + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
+        *(unsigned*)(past + which * SPAN + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
     }
     STAMP(work);
     if (Out::mine()) {
@@ -233,7 +234,7 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
 
     if (Out::mine()) {
       take_residual(work, ++phase, cross_norms + layer * WIDTH,
-                    [&](int r, int c) { return await(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return scouted(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
       product<Out>(ring, taken, work);
       if (owner)
         publish(boards + QUERY_AT + row * WIDTH + own, total(work, unit, row, column) * norm_factor(work, phase, row), tag);
@@ -253,7 +254,7 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
     }
 
     take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                  [&](int r, int c) { return await(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
+                  [&](int r, int c) { return scouted(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
     product<GateUp>(ring, taken, work);
     publish_inner(work, boards + INNER_AT, phase, tag);
     STAMP(work);
