@@ -20,7 +20,8 @@ def main() -> None:
     began = time.monotonic()
     engine = darius.load(name)
     print(json.dumps({"load_seconds": time.monotonic() - began}), flush=True)
-    print(json.dumps({"model": name, **crowd.measure(engine, streams, bucket, seconds)}), flush=True)
+    for measured in crowd.measure(engine, streams, bucket, seconds):
+        print(json.dumps({"model": name, **measured}), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer import cuda, fused, heard, one_stream, weights
+from darius.depthformer import cuda, drawing, fused, heard, one_stream, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
 from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
@@ -44,6 +44,9 @@ class DecodePlan:
       fused_attention: the encoder's attention through cuDNN, where that is possible.
       whole_rows: see `steps.Attention`.
       count_top_k: find the top k by counting instead of sorting (see `sampling.keep_top_k`).
+      draw_kernel: draw codes with a CUDA kernel of our own (see `drawing`), where that is possible.
+      library_rows: from this many rows on, matrix products are left to NVIDIA's library. XLA writes many kernels of its
+        own otherwise and tries them out: that takes time to compile, and pays for few rows only.
       kernels: decode a single stream with CUDA kernels of our own (see `one_stream`), where that is possible.
     """
 
@@ -56,6 +59,8 @@ class DecodePlan:
     fused_attention: bool = False
     whole_rows: int | None = None
     count_top_k: bool = False
+    draw_kernel: bool = False
+    library_rows: int | None = None
     kernels: bool = False
 
     @classmethod
@@ -70,6 +75,8 @@ class DecodePlan:
             fused_attention=True,
             whole_rows=64,
             count_top_k=True,
+            draw_kernel=True,
+            library_rows=64,
         )
 
 
@@ -105,9 +112,19 @@ class Decoder:
         self.kernels: one_stream.Kernels | None = self._ordered()
         compiled = {} if self.kernels is None else one_stream.compiled_for(config, self.device)
         attention = attention_of(config, self.plan, self.device)
+        draws = drawing.compiled(config, self.device) if self._can_draw() else None
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
-        run = functools.partial(decode, config, self.plan, compiled, attention=attention)
+        run = functools.partial(decode, config, self.plan, compiled, attention=attention, draws=draws)
         self._run = jax.jit(run, static_argnames=static)
+        library = {"xla_gpu_enable_triton_gemm": False} if cuda.architecture(self.device) is not None else None
+        self._run_many = jax.jit(run, static_argnames=static, compiler_options=library)
+
+    def _program(self, batch: int, guided: bool) -> Any:
+        rows, many = batch * (2 if guided else 1), self.plan.library_rows
+        return self._run_many if many is not None and rows >= many else self._run
+
+    def _can_draw(self) -> bool:
+        return self.plan.draw_kernel and drawing.possible(self.config, self.device)
 
     def _place(self, params: Mapping[str, Any]) -> Packed:
         packed = pack(
@@ -174,7 +191,8 @@ class Decoder:
         self._check(encoder_tokens, controls, frames)
         guided = bool(np.any(np.asarray(controls.guidance) != 0))
         listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
-        call = functools.partial(self._run, guided=guided, listed=listed, frames=frames)
+        run = self._program(np.shape(encoder_tokens)[0], guided)
+        call = functools.partial(run, guided=guided, listed=listed, frames=frames)
         try:
             codes: jax.Array = call(self.packed, self.kernels, encoder_tokens, controls, given)
         except jax.errors.JaxRuntimeError as error:
@@ -192,9 +210,10 @@ class Decoder:
         rows = jax.ShapeDtypeStruct((batch, layout.encoder_length), np.int32)
         controls = Controls.of(batch)
         listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
-        return self._run.lower(
+        lowered: jax.stages.Lowered = self._program(batch, guided).lower(
             self.packed, self.kernels, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames
         )
+        return lowered
 
     def _given(self, prefix: ArrayLike | None, batch: int, frames: int) -> jax.Array | None:
         """The prefix as int32 [B, chunk_frames, levels], -1 past its end; None if there is none."""
@@ -250,6 +269,7 @@ def decode(
     listed: int | None,
     frames: int | jax.Array,
     attention: Attention | None = None,
+    draws: Mapping[bool, str] | None = None,
 ) -> jax.Array:
     """`Decoder.decode_chunk` as a pure function: codes int32 [B, chunk_frames, levels], 0 past `frames`.
 
@@ -259,6 +279,7 @@ def decode(
       guided: any row has a guidance other than 0.
       listed: how the top k are found, see `sampling.keep_top_k`.
       attention: of `attention_of`; None for plain products.
+      draws: the kernel that draws, see `drawing.compiled`; None for `sampling.choose`.
     """
     layout = config.layout
     batch = encoder_tokens.shape[0]
@@ -275,10 +296,13 @@ def decode(
     def pick(_: None, extra: tuple[jax.Array, ...], hidden: jax.Array) -> tuple[None, jax.Array, jax.Array]:
         table, offset, noise, known = extra
         logits = jnp.dot(hidden[:, 0].astype(table.dtype), table, preferred_element_type=jnp.float32)
-        if guided:
-            logits = guide(logits[:batch], logits[batch:], controls.guidance)
-        codes = choose(logits, noise, controls.temperature, controls.top_k, listed=listed)
-        codes = jnp.where(known >= 0, known, codes)
+        if draws is not None:
+            codes = drawing.draw(draws[guided], logits, noise, controls, known)
+        else:
+            if guided:
+                logits = guide(logits[:batch], logits[batch:], controls.guidance)
+            codes = choose(logits, noise, controls.temperature, controls.top_k, listed=listed)
+            codes = jnp.where(known >= 0, known, codes)
         ids = offset + codes
         return None, jnp.concatenate([ids, ids]) if guided else ids, codes
 

@@ -97,8 +97,8 @@ def _streams(suite: Suite, model: Model, tell: Tell) -> None:
     from darius import benchmark
 
     until = time.perf_counter() + suite.budget
-    for count in suite.counts:
-        left = until - time.perf_counter()
+    for place, count in enumerate(suite.counts):
+        left = (until - time.perf_counter()) / (len(suite.counts) - place)
         if left <= 0:
             tell("streams", {"batch": count, "skipped": "no time left"})
             continue
@@ -125,7 +125,8 @@ def _crowd(suite: Suite, model: Model, tell: Tell) -> None:
     from darius.suite import crowd
 
     streams, seconds = suite.crowd
-    tell("crowd", crowd.measure(model, streams, streams, min(seconds, suite.budget)))
+    for measured in crowd.measure(model, streams, streams, seconds, budget=suite.budget):
+        tell("crowd", measured)
 
 
 def write_checkpoint(path: Path, size: str) -> None:

@@ -6,6 +6,7 @@ A stream asks for its next chunk when the last begins to play, as a jam does; it
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -87,28 +88,35 @@ def own_knobs(rng: np.random.Generator, engine: Engine) -> session.Knobs:
     )
 
 
-def measure(engine: Engine, streams: int, bucket: int, seconds: float) -> dict[str, Any]:
-    """So many streams in a bucket for some seconds: how long chunks took, asked to made, and how many were late."""
+def measure(
+    engine: Engine, streams: int, bucket: int, seconds: float, *, budget: float = math.inf
+) -> Iterator[dict[str, Any]]:
+    """So many streams in a bucket for some seconds: how long chunks took, asked to made, and how many were late.
+
+    Args:
+      budget: seconds for all, getting ready included; what is left of it is played if that is shorter.
+    """
     conductor = Conductor(engine, buckets=(bucket,))
     began = time.monotonic()
     chunk_seconds = conductor.warm().result()[bucket]
     warmed = time.monotonic() - began
+    yield {"streams": streams, "warm_seconds": warmed, "warm_chunk_seconds": chunk_seconds}
     crowd = Crowd(engine, conductor, streams)
-    crowd.play(seconds)
+    crowd.play(min(seconds, max(budget - warmed, 0.0)))
     stats = conductor.stats()
     conductor.close(0.1)
     p50, p95, p99 = np.percentile(crowd.took, [50, 95, 99])
-    return {
+    yield {
         "streams": streams,
         "bucket": bucket,
-        "seconds": seconds,
+        "seconds": time.monotonic() - began - warmed,
         "chunks": len(crowd.took),
         "late": crowd.late,
         "p50": float(p50),
         "p95": float(p95),
         "p99": float(p99),
-        "warm_seconds": warmed,
-        "warm_chunk_seconds": chunk_seconds,
+        "most": max(crowd.took),
+        "calls": stats.calls,
         "call_mean_seconds": stats.seconds.total / max(stats.calls, 1),
         "peak_bytes": benchmark.peak_bytes(engine),
     }
