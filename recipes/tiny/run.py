@@ -88,7 +88,7 @@ def _settings(args: argparse.Namespace) -> lm_training.Settings:
     settings = lm_training.Settings(
         batch=args.batch,
         rates=(args.rates[0], args.rates[1]),
-        fused=on_gpu and args.fused,
+        fused=args.fused,
         dtype=jnp.bfloat16 if on_gpu else jnp.float32,
         log_every=args.log_every,
         seed=args.first_seed,
@@ -141,18 +141,15 @@ def _compile(
     shapes = {name: np.zeros(shape, np.float32) for name, shape in weights.shapes(config).items()}
     state = jax.eval_shape(partial(lm_training.begin, pace=pace), shapes)
     pool = jax.eval_shape(lambda: batches.empty(layout, rows, frames, VARIANTS))
+    held = jax.eval_shape(lambda: batches.empty(layout, held_out, frames, VARIANTS))
     near = jax.ShapeDtypeStruct((layout.codec_levels, layout.codebook_size, 8), jnp.int16)
     heard = batches.Sounds(near, jax.ShapeDtypeStruct((layout.codec_levels,), jnp.int16))
-    try:
-        step = lm_training.compiled(config, settings, state, pool, heard), settings
-    except Exception as error:  # noqa: BLE001 - whatever the fused kernel lacks, the plain one has
-        print(f"without the fused kernel: {str(error)[:300]}", flush=True)
-        plain = dataclasses.replace(settings, fused=False)
-        step = lm_training.compiled(config, plain, state, pool, heard), plain
-    held = jax.eval_shape(lambda: batches.empty(layout, held_out, frames, VARIANTS))
-    measure = lm_training.measuring(config, step[1]).lower(state.params, held, held, heard).compile()
+    with ThreadPoolExecutor(1) as beside:
+        measure = beside.submit(lm_training.measuring(config, settings).lower(state.params, held, held, heard).compile)
+        step = lm_training.compiled(config, settings, state, pool, heard)
+        both = step, measure.result()
     print(f"language model compiled in {time.monotonic() - began:.0f} s", flush=True)
-    return *step, measure
+    return both
 
 
 class Encoding(threading.Thread):
@@ -269,7 +266,7 @@ def train_lm(
             params = listening.attend_style(config, params)
     else:
         params, begun = structure.initialise(config, books, seed=0, counts=counts), 0
-    advance, settings, measure = step.result()
+    advance, measure = step.result()
     print(f"language model begins at step {begun} with {int(pool.filled)} clips, {len(held.loop)} held out", flush=True)
 
     def save(params: lm_training.Params, count: int) -> None:
@@ -320,7 +317,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=20)
     parser.add_argument("--one-shots", type=Path, help="folder of CC0 one-shots, see fetch_sounds.sh")
     parser.add_argument("--log-every", type=int, default=100)
-    parser.add_argument("--fused", action=argparse.BooleanOptionalAction, default=True, help="fused attention")
+    parser.add_argument("--fused", action="store_true", help="cuDNN's attention in the encoder, see lm/forward.py")
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recipes.tiny.codec import data
 
 LONE, RECORDED = 64, 64
-SHARES = (0.10, 0.08)
+SHARES = (0.10, 0.20)
 """How many of the windows are of lone sounds and of recordings."""
 
 
@@ -55,8 +55,11 @@ def add(pool: Pool, block: NDArray[np.int16], rng: np.random.Generator) -> Pool:
 
 
 def windows(pool: Pool, key: jax.Array, rows: int, length: int) -> jax.Array:
-    """float32 [rows, length, 2] of any clips from any sample, each at its own level (-20 to +3 dB of the source)."""
-    kinds, places, starts, gains = jax.random.split(key, 4)
+    """float32 [rows, length, 2] of any clips from any sample, each at its own level (-20 to +3 dB of the source).
+
+    Half of them are tilted towards the bass or the treble.
+    """
+    kinds, places, starts, gains, tilts = jax.random.split(key, 5)
     kind, place = jax.random.uniform(kinds, (rows,)), jax.random.uniform(places, (rows,))
     lone = (place * LONE).astype(jnp.int32)
     recorded = LONE + (place * RECORDED).astype(jnp.int32)
@@ -69,6 +72,9 @@ def windows(pool: Pool, key: jax.Array, rows: int, length: int) -> jax.Array:
         return jax.lax.dynamic_slice(pool.sound, (row, at, jnp.int32(0)), (1, length, 2))[0]
 
     sound = jnp.stack([window(index[n], start[n]) for n in range(rows)]).astype(jnp.float32) / 32768
+    tilt = jnp.maximum(jax.random.uniform(tilts, (rows, 1, 1), minval=-1.0, maxval=1.0), 0.0) * 1.4 - 0.7
+    tilted = sound + tilt * jnp.pad(sound, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+    sound = jnp.where(tilt > -0.7, tilted, sound)
     gain = 10 ** (jax.random.uniform(gains, (rows, 1, 1), minval=-20.0, maxval=3.0) / 20)
     loudest = jnp.abs(sound).max((1, 2), keepdims=True)
     return sound * jnp.minimum(gain, 1 / jnp.maximum(loudest, 1e-3))
