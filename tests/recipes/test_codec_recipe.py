@@ -95,7 +95,7 @@ def test_windows_are_cut_anywhere_and_newer_clips_take_the_place_of_older_ones()
     windows = np.asarray(pools.windows(pool, jax.random.key(0), 64, 40))
     assert windows.shape == (64, 40, 2)
     loud = np.abs(windows).max((1, 2))
-    assert 0.7 < np.mean(loud > 0) < 0.95  # the special rows are silent here
+    assert 0.5 < np.mean(loud > 0) < 0.9  # the special rows, three in ten, are silent here
     assert loud.max() <= 1
 
 
