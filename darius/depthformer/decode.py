@@ -75,6 +75,7 @@ class DecodePlan:
             fused_attention=True,
             whole_rows=64,
             count_top_k=True,
+            kernels=True,
             draw_kernel=True,
             library_rows=64,
         )
@@ -109,12 +110,13 @@ class Decoder:
         self.device = device or jax.devices()[0]
         self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
         self.packed: Packed = self._place(params)
+        wanted = self.plan.kernels and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
+        self._compiled = one_stream.compiled_for(config, self.device) if wanted else {}
         self.kernels: one_stream.Kernels | None = self._ordered()
-        compiled = {} if self.kernels is None else one_stream.compiled_for(config, self.device)
         attention = attention_of(config, self.plan, self.device)
         draws = drawing.compiled(config, self.device) if self._can_draw() else None
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
-        run = functools.partial(decode, config, self.plan, compiled, attention=attention, draws=draws)
+        run = functools.partial(decode, config, self.plan, self._compiled, attention=attention, draws=draws)
         self._run = jax.jit(run, static_argnames=static)
         library = {"xla_gpu_enable_triton_gemm": False} if cuda.architecture(self.device) is not None else None
         self._run_many = jax.jit(run, static_argnames=static, compiler_options=library)
@@ -139,10 +141,7 @@ class Decoder:
         return placed
 
     def _ordered(self) -> one_stream.Kernels | None:
-        wanted = self.plan.kernels and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
-        if not wanted or not fused.possible(self.config, self.device):
-            return None
-        return one_stream.prepare(self.config, self.packed)
+        return one_stream.prepare(self.config, self.packed) if self._compiled else None
 
     def with_params(self, params: Mapping[str, Any] | None) -> Decoder:
         """The same compiled programs with other parameters of the same model, say of a later training step.

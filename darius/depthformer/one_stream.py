@@ -6,13 +6,14 @@ the work. Knows no sessions.
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from darius.depthformer import fused, fused_temporal
+from darius.depthformer import cuda, fused, fused_temporal
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Context
 from darius.depthformer.packing import Packed
@@ -40,12 +41,17 @@ def prepare(config: DepthformerConfig, packed: Packed) -> Kernels:
 
 
 def compiled_for(config: DepthformerConfig, device: jax.Device) -> dict[int, Compiled]:
-    """Both kernels for one row and for two, with guidance. Raises CompileFailed."""
-    with ThreadPoolExecutor() as pool:
-        temporal, depth = (
-            [pool.submit(code, config, rows, device) for rows in (1, 2)] for code in (fused_temporal.code, fused.code)
-        )
-        return {rows: Compiled(temporal[rows - 1].result(), depth[rows - 1].result()) for rows in (1, 2)}
+    """Both kernels for one row and for two, with guidance; nothing where they cannot run."""
+    if not fused.possible(config, device):
+        return {}
+    makers = (fused_temporal.code, fused.code)
+    try:
+        with ThreadPoolExecutor() as pool:
+            made = {rows: [pool.submit(code, config, rows, device) for code in makers] for rows in (1, 2)}
+            return {rows: Compiled(*(code.result() for code in both)) for rows, both in made.items()}
+    except cuda.CompileFailed as failed:
+        logging.getLogger(__name__).warning("One stream is decoded without kernels of our own: %s", failed)
+        return {}
 
 
 def decode(
