@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from darius.depthformer import cuda, drawing, fused, heard, one_stream, weights
+from darius.depthformer import cuda, drawing, heard, one_stream, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
 from darius.depthformer.sampling import Controls, choose, guide, gumbel, list_length
