@@ -32,6 +32,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from darius.checkpoints import safetensors_io
+from serve.memory import TRIM_SECONDS
 
 LOOP = loop_bytes(seconds=1.0)
 PROGRAM = ("tests/faulty_server.py",)
@@ -273,10 +274,12 @@ def test_forty_damaged_uploads_have_a_reason_each_and_nobody_else_notices(quick_
 @pytest.mark.timeout(1800)
 def test_five_hundred_damaged_uploads_have_a_reason_each_and_memory_stays_bounded(quick_server: Server) -> None:
     send_damaged(quick_server, 40)
+    time.sleep(TRIM_SECONDS + 5)
     before = held(quick_server.process.pid)
     with PlayingOn(quick_server) as other:
         answers = send_damaged(quick_server, 500)
         other.hear(2)
+    time.sleep(TRIM_SECONDS + 5)
     after = held(quick_server.process.pid)
     print(dict(answers), before, after)  # noqa: T201 - the measured result
     assert sum(answers.values()) == 500 and " error [" not in quick_server.log()
@@ -364,6 +367,20 @@ def test_sigterm_in_the_middle_of_chunks_cuts_no_audio_tells_everyone_and_ends_w
             jam_end, jam.wrong = jam.wrong, []
         assert len(jam_end) == 1 and json.loads(jam_end[0])["code"] == "shutting_down"
         assert " error [" not in server.log()
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(600)
+def test_a_hub_that_does_not_answer_is_given_up_and_a_jam_plays_on(
+    root: Path, own_cache: Path, server_log: Path, black_hole: str
+) -> None:
+    flags, env = ("--model", str(root / "small")), {"HF_ENDPOINT": black_hole}
+    with running_server(*flags, output=server_log, env=env) as server, PlayingOn(server) as other:
+        began = time.monotonic()
+        refused(server.post("/model/select", json={"repo_id": "someone/finetune"}), 502, "download_failed")
+        print(f"given up after {time.monotonic() - began:.1f} s")  # noqa: T201 - the measured result
+        assert time.monotonic() - began < 90
+        other.hear(2)
 
 
 def post(url: str, **more: Any) -> httpx.Response:
