@@ -42,13 +42,18 @@ class DepthKernel(NamedTuple):
     projection: jax.Array  # levels first
 
 
-def possible(config: DepthformerConfig, device: jax.Device) -> bool:
-    """The kernel can run there, and takes a model of this size."""
+def fits(config: DepthformerConfig) -> bool:
+    """The kernels of one stream take a model of this size."""
     layout = config.layout
-    fits = config.embed_dim % 256 == 0 and config.mlp_dim % 256 == 0 and config.embed_dim <= 1024
-    fits = fits and config.head_dim == HEAD and config.joined_dim == config.embed_dim
-    small = layout.codec_levels <= 16 and layout.codebook_size <= 1024 and layout.codebook_size % 8 == 0
-    if cuda.architecture(device) != "90" or not fits or not small or not cuda.works(device):
+    whole = config.embed_dim % 256 == 0 and config.mlp_dim % 256 == 0 and config.embed_dim <= 1024
+    heads = config.head_dim == HEAD and config.joined_dim == config.embed_dim
+    codes = layout.codec_levels <= 16 and layout.codebook_size <= 1024 and layout.codebook_size % 8 == 0
+    return whole and heads and codes and layout.chunk_frames <= 64
+
+
+def possible(config: DepthformerConfig, device: jax.Device) -> bool:
+    """They can run there."""
+    if cuda.architecture(device) != "90" or not fits(config) or not cuda.works(device):
         return False
     blocks = int(device.core_count)
     return all(_most_slots(config, blocks) <= slots(config, rows, blocks) for rows in (1, 2))

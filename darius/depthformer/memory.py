@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
-from darius.depthformer import weights
+from darius.depthformer import fused, one_stream, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.decode import DecodePlan
 from darius.depthformer.packing import pack
@@ -22,7 +21,8 @@ class Account:
     """Bytes on the device while a batch decodes.
 
     Attributes:
-      weights: the packed parameters; paid once for any number of streams.
+      weights: the packed parameters, and those that the kernels of one stream read in another order; paid once for
+        any number of streams.
       context: the encoder's keys and values for every temporal layer.
       caches: keys and values of the temporal and depth stacks.
       scratch: the encoder's attention and activations, an upper estimate.
@@ -56,7 +56,7 @@ def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: 
     else:
         context = 2 * config.num_temporal_layers * layout.encoder_length * vectors
     return Account(
-        weights=_weight_bytes(config, plan.dtype),
+        weights=_weight_bytes(config, plan),
         context=context,
         caches=2
         * vectors
@@ -65,7 +65,11 @@ def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: 
     )
 
 
-def _weight_bytes(config: DepthformerConfig, dtype: DTypeLike) -> int:
+def _weight_bytes(config: DepthformerConfig, plan: DecodePlan) -> int:
     flat = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.shapes(config).items()}
-    packed: Any = jax.eval_shape(functools.partial(pack, config, dtype=dtype, projection_dtype=dtype), flat)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
+    pack_so = functools.partial(pack, config, dtype=plan.dtype, projection_dtype=plan.dtype)
+    packed: Any = jax.eval_shape(pack_so, flat)
+    ordered: Any = None
+    if plan.kernels and plan.unroll_layers and fused.fits(config):
+        ordered = jax.eval_shape(functools.partial(one_stream.prepare, config), packed)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((packed, ordered)))
