@@ -70,7 +70,7 @@ def first_chunk(began: str, model: str, checkpoint: str, device: str, dtype: str
     def step(name: str) -> None:
         steps[name] = time.time() - float(began)
 
-    from darius import benchmark, session
+    from darius import benchmark, session, warming
     from darius.devices import find_device, keep_compiled_programs
 
     keep_compiled_programs(Path(compiled))
@@ -83,6 +83,8 @@ def first_chunk(began: str, model: str, checkpoint: str, device: str, dtype: str
 
         engine = load(model, device=device, dtype=dtype)
     step("loaded")
+    warming.get_ready(engine)
+    step("ready")
     stream = session.start(engine, engine.nothing(), 0)
     step("begun")
     session.advance(engine, stream, [session.Knobs()])

@@ -89,7 +89,7 @@ def generate(
 
     darius generate loop.wav --style "acid house:1.0" --loop-weight 0.5 --variations 3
     """
-    from darius import memory
+    from darius import memory, warming
     from darius.audio import files
     from darius.audio.loudness import get_ready, measure
     from darius.audio.tempo import find_tempo
@@ -142,6 +142,8 @@ def generate(
         player = load(model, device=device, memory_limit=limit)
         if limit is not None:
             memory.refuse_above(limit, player, [variations])
+        if variations == 1:
+            warming.get_ready(player, guidance=guidance)
         report("loading", 1.0)
         result = continue_loop(player, waveform, options, tempo=tempo, progress=report)
     for i, path in enumerate(paths):
