@@ -135,7 +135,7 @@ def test_letters_are_notes_and_no_shortcuts_but_words_stay_words(page: Any) -> N
 def test_a_keyboard_that_is_plugged_in_plays_too(visit: Callable[..., Any]) -> None:
     page = opened(visit())
     page.evaluate(PLUGGED_IN)
-    page.get_by_role("button", name="Use a MIDI keyboard").click()
+    page.get_by_role("button", name="MIDI keyboard").click()
     page.get_by_text("Hears Small Keys.").wait_for()
     start(page)
     for message in (
