@@ -21,7 +21,7 @@ def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     """The kernel can run there, for codebooks of this size."""
     architecture = cuda.architecture(device)
     fits = config.layout.codebook_size <= THREADS * EACH
-    return architecture is not None and int(architecture) >= 80 and fits and cuda.available()
+    return architecture is not None and int(architecture) >= 80 and fits and cuda.works(device)
 
 
 def compiled(config: DepthformerConfig, device: jax.Device) -> dict[bool, str]:

@@ -97,7 +97,7 @@ def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     """The kernel can run there, and takes a model of this size."""
     architecture = cuda.architecture(device)
     fits = config.embed_dim % (32 * WARPS) == 0 and config.num_heads <= HEADS
-    return architecture is not None and int(architecture) >= 80 and fits and cuda.available()
+    return architecture is not None and int(architecture) >= 80 and fits and cuda.works(device)
 
 
 def compiled(config: DepthformerConfig, device: jax.Device, shape: tuple[int, int] | None = None) -> HeardKernel:

@@ -67,9 +67,8 @@ def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: 
 
 def _weight_bytes(config: DepthformerConfig, plan: DecodePlan) -> int:
     flat = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weights.shapes(config).items()}
-    pack_so = functools.partial(pack, config, dtype=plan.dtype, projection_dtype=plan.dtype)
-    packed: Any = jax.eval_shape(pack_so, flat)
-    ordered: Any = None
-    if plan.kernels and plan.unroll_layers and fused.fits(config):
-        ordered = jax.eval_shape(functools.partial(one_stream.prepare, config), packed)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((packed, ordered)))
+    packed: Any = jax.eval_shape(functools.partial(pack, config, dtype=plan.dtype, projection_dtype=plan.dtype), flat)
+    trees = [packed]
+    if plan.kernels and plan.unroll_layers and plan.dtype == "bfloat16" and fused.fits(config):
+        trees.append(jax.eval_shape(functools.partial(one_stream.prepare, config), packed))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(trees))
