@@ -166,6 +166,7 @@ def test_no_failure_is_plain_text_or_a_stack(quick_server: Server) -> None:
         assert "Traceback" not in reply.text and "\n" not in body["error"]
 
 
+@pytest.mark.acceptance
 def test_a_select_without_prewarm_never_leaves_the_server_without_a_model(studio: Studio) -> None:
     """The original unloaded the old one and built nothing, which kept the app's button grey."""
     server = studio.server
