@@ -20,8 +20,9 @@ def main() -> None:
     began = time.monotonic()
     engine = darius.load(name)
     print(json.dumps({"load_seconds": time.monotonic() - began}), flush=True)
-    for measured in crowd.measure(engine, streams, bucket, seconds):
-        print(json.dumps({"model": name, **measured}), flush=True)
+    crowd.measure(
+        engine, streams, bucket, seconds, lambda measured: print(json.dumps({"model": name, **measured}), flush=True)
+    )
 
 
 if __name__ == "__main__":

@@ -125,8 +125,7 @@ def _crowd(suite: Suite, model: Model, tell: Tell) -> None:
     from darius.suite import crowd
 
     streams, seconds = suite.crowd
-    for measured in crowd.measure(model, streams, streams, seconds, budget=suite.budget):
-        tell("crowd", measured)
+    crowd.measure(model, streams, streams, seconds, lambda measured: tell("crowd", measured), budget=suite.budget)
 
 
 def write_checkpoint(path: Path, size: str) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOUNDS = 10
 """First sounds that are measured."""
+EVERY = 10.0
+"""Seconds after which a crowd's numbers so far are told."""
 
 
 class Crowd:
@@ -42,15 +44,24 @@ class Crowd:
         self.took: list[float] = []
         self.late = 0
 
-    def play(self, seconds: float, stop: threading.Event | None = None) -> None:
-        """Plays in this thread; waits for what is asked for at the end."""
-        start = time.monotonic()
+    def play(
+        self, seconds: float, stop: threading.Event | None = None, so_far: Callable[[], object] = lambda: None
+    ) -> None:
+        """Plays in this thread; waits for what is asked for at the end.
+
+        Args:
+          so_far: called now and then.
+        """
+        start = told = time.monotonic()
         silence = session.start(self._engine, np.zeros((0, self._engine.levels), np.int32), 0)
         for index in range(len(self._knobs)):
             self._ask(index, dataclasses.replace(silence, seed=np.array([index], np.uint32)), start + 2 * self._music)
         waiting: list[tuple[float, int, session.Streams, float]] = []
         while time.monotonic() - start < seconds and not (stop is not None and stop.is_set()):
             now = time.monotonic()
+            if now - told > EVERY and self.took:
+                told = now
+                so_far()
             ready = [item for item in waiting if item[0] <= now]
             waiting = [item for item in waiting if item[0] > now]
             for item in ready:
@@ -89,37 +100,50 @@ def own_knobs(rng: np.random.Generator, engine: Engine) -> session.Knobs:
 
 
 def measure(
-    engine: Engine, streams: int, bucket: int, seconds: float, *, budget: float = math.inf
-) -> Iterator[dict[str, Any]]:
+    engine: Engine,
+    streams: int,
+    bucket: int,
+    seconds: float,
+    tell: Callable[[dict[str, Any]], object],
+    *,
+    budget: float = math.inf,
+) -> None:
     """So many streams in a bucket for some seconds: how long chunks took, asked to made, and how many were late.
 
     Args:
+      tell: gets what is known so far now and then, and all of it at the end.
       budget: seconds for all, getting ready included; what is left of it is played if that is shorter.
     """
     conductor = Conductor(engine, buckets=(bucket,))
     began = time.monotonic()
     chunk_seconds = conductor.warm().result()[bucket]
-    warmed = time.monotonic() - began
-    yield {"streams": streams, "warm_seconds": warmed, "warm_chunk_seconds": chunk_seconds}
+    warmed = time.monotonic()
+    tell({"streams": streams, "warm_seconds": warmed - began, "warm_chunk_seconds": chunk_seconds})
     crowd = Crowd(engine, conductor, streams)
-    crowd.play(min(seconds, max(budget - warmed, 0.0)))
-    stats = conductor.stats()
+
+    def so_far() -> None:
+        p50, p95, p99 = np.percentile(crowd.took, [50, 95, 99])
+        stats = conductor.stats()
+        tell(
+            {
+                "streams": streams,
+                "bucket": bucket,
+                "seconds": time.monotonic() - warmed,
+                "chunks": len(crowd.took),
+                "late": crowd.late,
+                "p50": float(p50),
+                "p95": float(p95),
+                "p99": float(p99),
+                "most": max(crowd.took),
+                "calls": stats.calls,
+                "call_mean_seconds": stats.seconds.total / max(stats.calls, 1),
+                "peak_bytes": benchmark.peak_bytes(engine),
+            }
+        )
+
+    crowd.play(min(seconds, max(budget - (warmed - began), 0.0)), so_far=so_far)
+    so_far()
     conductor.close(0.1)
-    p50, p95, p99 = np.percentile(crowd.took, [50, 95, 99])
-    yield {
-        "streams": streams,
-        "bucket": bucket,
-        "seconds": time.monotonic() - began - warmed,
-        "chunks": len(crowd.took),
-        "late": crowd.late,
-        "p50": float(p50),
-        "p95": float(p95),
-        "p99": float(p99),
-        "most": max(crowd.took),
-        "calls": stats.calls,
-        "call_mean_seconds": stats.seconds.total / max(stats.calls, 1),
-        "peak_bytes": benchmark.peak_bytes(engine),
-    }
 
 
 def first_sounds(engine: Engine, others: int, budget: float) -> Iterator[dict[str, Any]]:
