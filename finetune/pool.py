@@ -148,7 +148,7 @@ def _style(source: StyleSource) -> Any:
 def _prepare_process() -> None:
     """A worker does not outlive its parent, leaves Ctrl-C to it, and computes on one core.
 
-    Sixteen workers whose matrix products ran on all of 32 cores took 4 s of processor time for each clip's 0.2 s of work.
+    Sixteen workers, their matrix products on all of 32 cores, took 4 s of processor time for a clip's 0.2 s of work.
     """
     import signal
 
