@@ -22,7 +22,7 @@ CODEC_SCRATCH = 133
 measured on an H100 (the peaks of 16, 64 and 128 streams)."""
 STATES = 4
 """Copies of a stream's codec state during a call: before, after, and both as words."""
-PROGRAMS = 0.3 * 2**30
+PROGRAMS = 0.4 * 2**30
 """Bytes of compiled programs and libraries' workspaces on a GPU."""
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

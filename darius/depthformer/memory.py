@@ -49,6 +49,8 @@ def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: 
     at_once = min(rows, plan.encoder_rows)
     scores = 0 if plan.fused_attention else 3 * at_once * config.num_heads * layout.encoder_length**2 * size
     widest = 3 * config.mlp_dim + 2 * config.embed_dim
+    # While it compiles, the compiler tries out the widest product and compares results.
+    tried = 2 * at_once * layout.encoder_length * 2 * config.mlp_dim * size
     encoded = rows * layout.encoder_length * config.embed_dim * size
     matrices = 2 * config.embed_dim * config.joined_dim * size
     if plan.whole_rows is not None and rows >= plan.whole_rows and plan.unroll_layers:
@@ -61,7 +63,7 @@ def account(config: DepthformerConfig, batch: int, plan: DecodePlan, *, guided: 
         caches=2
         * vectors
         * (config.num_temporal_layers * layout.chunk_frames + config.num_depth_layers * layout.codec_levels),
-        scratch=scores + at_once * layout.encoder_length * widest * size + encoded,
+        scratch=scores + at_once * layout.encoder_length * widest * size + tried + encoded,
     )
 
 
