@@ -48,12 +48,12 @@ def say(**what: Any) -> None:
 
 @functools.cache
 def params() -> Any:
-    return random_weights.language_model(random_weights._config(SIZE))
+    return random_weights.language_model(random_weights.config_of(SIZE))
 
 
 @functools.cache
 def decoder() -> Decoder:
-    return Decoder(random_weights._config(SIZE), params(), plan=DecodePlan.for_platform("gpu"))
+    return Decoder(random_weights.config_of(SIZE), params(), plan=DecodePlan.for_platform("gpu"))
 
 
 @functools.cache

@@ -36,7 +36,7 @@ REPEATS = 2 if SMOKE else 40
 @functools.cache
 def decoder(**plan: Any) -> Decoder:
     usual = DecodePlan.for_platform("gpu")
-    return Decoder(random_weights._config(SIZE), params(), plan=dataclasses.replace(usual, **plan))
+    return Decoder(random_weights.config_of(SIZE), params(), plan=dataclasses.replace(usual, **plan))
 
 
 def chunk(batch: int, chunks: int = 5, *, profiled: bool = False, **plan: Any) -> None:

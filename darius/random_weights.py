@@ -130,6 +130,3 @@ def _known(size: str) -> str:
         choices = ", ".join(SIZES + MRT2_SIZES[:2])
         raise InvalidOption(f"There is no size '{size}' to make random weights of.", f"Choose one of: {choices}.")
     return size
-
-
-_config = config_of  # its former name
