@@ -19,7 +19,7 @@ class PlayingOn:
       bpm: in one beat a bar and one bar a chunk, so that a chunk lasts 60 / bpm seconds.
     """
 
-    def __init__(self, server: Server, *, bpm: str = "97.531", seed: int = 7) -> None:
+    def __init__(self, server: Server, *, bpm: str = "187.531", seed: int = 7) -> None:
         self.server, self.chunk = server, Fraction(60 * RATE) / Fraction(bpm)
         self.music: list[np.ndarray] = []
         self.wrong: list[Any] = []
@@ -75,7 +75,7 @@ class PlayingOn:
         self.music.append(sound.samples)
 
 
-def alone(server: Server, count: int, *, bpm: str = "97.531", seed: int = 7) -> list[np.ndarray]:
+def alone(server: Server, count: int, *, bpm: str = "187.531", seed: int = 7) -> list[np.ndarray]:
     """The first chunks of the same jam with nobody beside it."""
     jam = PlayingOn(server, bpm=bpm, seed=seed)
     with jam:
