@@ -25,9 +25,8 @@ import numpy as np
 
 from darius import random_weights
 from darius.depthformer import decode as decoding
-from darius.depthformer import fused, one_stream, steps
+from darius.depthformer import steps
 from darius.depthformer.decode import DecodePlan, Decoder
-from darius.depthformer.layers import rms_norm, run_block
 from darius.depthformer.network import encode_packed
 from darius.depthformer.sampling import Controls
 
@@ -56,62 +55,6 @@ def decoder() -> Decoder:
     return Decoder(random_weights.config_of(SIZE), params(), plan=DecodePlan.for_platform("gpu"))
 
 
-@functools.cache
-def kernels() -> Any:
-    """The kernels of one stream and their matrices, where they can run."""
-    config, device = decoder().config, jax.devices()[0]
-    if not fused.possible(config, device):
-        return {}, None
-    return one_stream.compiled_for(config, device), one_stream.prepare(config, decoder().packed)
-
-
-def check_kernel() -> None:
-    """The depth kernel's last logits and means, given its own codes, against the network's."""
-    base = decoder()
-    config, packed, layout = base.config, base.packed, base.config.layout
-
-    @jax.jit
-    def network(packed: Any, context: Any, codes: Any) -> Any:
-        ids = layout.codec_offset + jnp.arange(layout.codec_levels) * layout.codebook_size + codes
-        vectors = packed.embedding[ids].astype(jnp.float32)
-        later = jnp.broadcast_to(vectors[None, :-1], (len(context), layout.codec_levels - 1, config.embed_dim))
-        x = jnp.concatenate([context[:, None], later], axis=1)
-        for block in packed.depth:
-            x, _ = run_block(config, block, x, packed.depth_bias)
-        hidden = rms_norm(config, packed.decoder_norm, x)
-        logits = jnp.einsum("rqd,qdk->rqk", hidden, packed.projection, preferred_element_type=jnp.float32)
-        return logits, vectors.mean(0)
-
-    def check(rows: int) -> None:
-        noise = jnp.zeros((layout.codec_levels, layout.codebook_size))
-        known = jnp.full(layout.codec_levels, -1, jnp.int32)
-        dials = jnp.asarray([2.0, 0.0, 40, layout.codec_offset], jnp.float32)
-        frame = functools.partial(fused.draw_frame, config)
-        call = jax.jit(lambda p, k, *rest: frame(p, k, kernels()[0][rows].depth, *rest))
-        context = jax.random.normal(jax.random.key(rows), (rows, config.embed_dim), jnp.float32)
-        arguments = (packed, kernels()[1].depth, context, noise, known, dials)
-        codes, mean, last = call(*arguments)
-        logits, expected_mean = network(packed, context, codes)
-        together = logits[0] if rows == 1 else 3.0 * logits[0] - 2.0 * logits[1]
-        short = jnp.max(together, -1) - together[jnp.arange(layout.codec_levels), codes]
-        again = [bool(jnp.all(call(*arguments)[2] == last)) for _ in range(20)]
-        times = timed(lambda: call(*arguments), 30)
-        say(
-            stage="kernel check",
-            rows=rows,
-            logits_differ=float(jnp.max(jnp.abs(last - logits[:, -1]))),
-            logits_std=float(jnp.std(logits)),
-            mean_differs=float(jnp.max(jnp.abs(mean[0] - expected_mean))),
-            most_short_of_best=float(jnp.max(short)),
-            codes=[int(c) for c in codes],
-            same_again=all(again),
-            us=round(1e6 * float(np.median(times)), 1),
-        )
-
-    check(1)
-    check(2)
-
-
 def tokens(batch: int) -> np.ndarray:
     layout = decoder().config.layout
     codes = np.random.default_rng(0).integers(0, layout.codebook_size, (batch, layout.context_frames, 16), np.int32)
@@ -124,16 +67,15 @@ def chunk(name: str, batch: int, flags: str, chunks: int = 10, **plan: Any) -> N
     chosen = dataclasses.replace(base.plan, **plan)
     rows, controls = jnp.asarray(tokens(batch)), Controls.of(batch, seed=np.arange(batch))
     controls = jax.tree.map(jnp.asarray, controls)
-    compiled, matrices = kernels() if chosen.kernels else ({}, None)
     run = jax.jit(
-        functools.partial(decoding.decode, base.config, chosen, compiled, guided=True, listed=None, frames=50),
+        functools.partial(decoding.decode, base.config, chosen, {}, guided=True, listed=None, frames=50),
         compiler_options=None if SMOKE else FLAGS[flags],
     )
     began = time.perf_counter()
-    program = run.lower(base.packed, matrices, rows, controls).compile()
+    program = run.lower(base.packed, None, rows, controls).compile()
     compile_seconds = time.perf_counter() - began
     memory = program.memory_analysis()
-    times = timed(lambda: program(base.packed, matrices, rows, controls), chunks)
+    times = timed(lambda: program(base.packed, None, rows, controls), chunks)
     say(
         stage=name,
         batch=batch,
@@ -146,7 +88,7 @@ def chunk(name: str, batch: int, flags: str, chunks: int = 10, **plan: Any) -> N
         peak_GiB=peak(),
     )
     if name == "profile":
-        profile(lambda: jax.block_until_ready(program(base.packed, matrices, rows, controls)), f"{batch}-{flags}")
+        profile(lambda: jax.block_until_ready(program(base.packed, None, rows, controls)), f"{batch}-{flags}")
 
 
 def timed(work: Any, count: int) -> list[float]:
@@ -241,8 +183,6 @@ def profile(work: Any, name: str) -> None:
 
 
 STAGES = {
-    "kernel": check_kernel,
-    "kernel-chunk": lambda: [chunk("kernel-chunk", 1, flags, chunks=20, kernels=True) for flags in ("none", "graphs")],
     "one": lambda: [chunk("one", 1, flags) for flags in FLAGS],
     "unroll": lambda: [
         chunk("unroll", 1, "graphs", unroll_levels=4),

@@ -38,18 +38,11 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
             const int* known,       // [LEVELS]: codes that are not drawn, or -1
             const float* dials,     // guidance, temperature, top k, id of level 0's code 0
             const unsigned* zeros,  // what `boards` begins with: the same memory
-            int* codes, float* mean, unsigned* boards
-#ifdef PROFILE
-            , long long* stamps
-#endif
-) {
+            int* codes, float* mean, unsigned* boards) {
   DYNAMIC_SHARED(bytes);
   Shared& shared = *(Shared*)bytes;
   Ring& ring = shared.ring;
   auto& work = shared.work;
-#ifdef PROFILE
-  if (threadIdx.x == 0) work.stamps = stamps, work.stamped = 0;
-#endif
   make(ring);
   const int warp = threadIdx.x / 32;
 
@@ -86,7 +79,7 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
     for (int layer = 0; layer < LAYERS; ++layer) {
       const unsigned tag = (level * LAYERS + layer + 1) & 1, before = tag ^ 1;
       take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-        if (layer) return scouted(boards + RESIDUAL_AT + r * WIDTH + c, before);
+        if (layer) return await(boards + RESIDUAL_AT + r * WIDTH + c, before);
         return level ? wide(table + c) : *(const float4*)(context + r * WIDTH + c);
       });
       product<QueryKeyValue>(ring, taken, work);
@@ -94,35 +87,30 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
         const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
         publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
       }
-      STAMP(work);
 
       if (warp < TASKS && task < HEADS * ROWS)
         attend<LEVELS>(shared.past[warp][layer][0][0], shared.past[warp][layer][1][0], shared.query[warp],
                        boards + QKV_AT + task_row * 3 * WIDTH + head * HEAD, tag,
                        bias + (head * LEVELS + level) * LEVELS, level, boards + MIX_AT + task_row * WIDTH + head * HEAD);
-      STAMP(work);
       if (Out::mine()) {
         take_board<WIDTH>(work, boards + MIX_AT, tag);
         product<Out>(ring, taken, work);
         if (owner) publish(boards + MIDDLE_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
-        STAMP(work);
       }
 
       take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                    [&](int r, int c) { return scouted(boards + MIDDLE_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return await(boards + MIDDLE_AT + r * WIDTH + c, tag); });
       product<GateUp>(ring, taken, work);
       publish_inner(work, boards + INNER_AT, phase, tag);
-      STAMP(work);
 
       if (Down::mine()) {
         take_board<INNER>(work, boards + INNER_AT, tag);
         product<Down>(ring, taken, work);
         if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
-        STAMP(work);
       }
     }
     take_residual(work, ++phase, last_norm, [&](int r, int c) {
-      return scouted(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
+      return await(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
     });
     const unsigned tag = (level + 1) & 1;
     product<Projection>(ring, taken, work);
@@ -130,10 +118,8 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
       const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
       publish(boards + LOGITS_AT + r * CODES + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
     }
-    STAMP(work);
     int code = draw(shared.ballot, boards + LOGITS_AT, tag, noise + level * CODES, controls);
     if (given >= 0) code = given;
-    STAMP(work);
     if (blockIdx.x == 0 && i == 0) codes[level] = code;
     table = embedding + (size_t)(first_id + level * CODES + code) * WIDTH;
     if (owner) sum += mine = wide(table[own]);

@@ -69,12 +69,6 @@ __device__ __forceinline__ void copy_through(void* to, const void* from, unsigne
   unsigned long long policy;
   if (keeping) asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
   else asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-#ifdef NO_HINTS
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(gate)), "r"(bytes) : "memory");
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-               ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(gate)) : "memory");
-  return;
-#endif
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(gate)), "r"(bytes) : "memory");
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
                ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(gate)), "l"(policy) : "memory");
@@ -106,15 +100,9 @@ __device__ __forceinline__ void publish(unsigned* at, float x, unsigned tag) {
 }
 __device__ __forceinline__ void again(unsigned& tries) {
   YIELD;
-#ifdef NAP
-  __nanosleep(NAP);
-#endif
   if (++tries >> 24) give_up();
 }
 __device__ __forceinline__ bool fresh(uint4 v, unsigned tag) {
-#ifdef NOWAIT
-  return true;
-#endif
   return !(((v.x ^ tag) | (v.y ^ tag) | (v.z ^ tag) | (v.w ^ tag)) & 1);
 }
 // Four neighbours from each of several places. As long as they are not there, only the first place is asked: reading
@@ -141,17 +129,6 @@ __device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
   float4 x[1];
   await(x, places, tag);
   return x[0];
-}
-// The same for a whole warp, of which one lane waits first.
-__device__ __forceinline__ void scout(const unsigned* at, unsigned tag) {
-#ifdef SCOUT
-  if (threadIdx.x % 32 == 0) await(at, tag);
-  __syncwarp();
-#endif
-}
-__device__ __forceinline__ float4 scouted(const unsigned* at, unsigned tag) {
-  scout(at, tag);
-  return await(at, tag);
 }
 
 // A matrix lies in units of GROUPS times eight outputs, unit after unit; those of a block are blockIdx.x, blockIdx.x +
@@ -190,11 +167,8 @@ __device__ __forceinline__ void wait_for(Ring& ring, unsigned n) {
 
 // The sender's side, one thread; `sent` slots so far. No more than WINDOW are on their way at a time: more would be in
 // the way of the boards' words.
-__device__ __forceinline__ void send(Ring& ring, unsigned& sent, const unsigned char* from, unsigned bytes, bool keeping, const unsigned char* still) {
+__device__ __forceinline__ void send(Ring& ring, unsigned& sent, const unsigned char* from, unsigned bytes, bool keeping) {
   const unsigned slot = sent % SLOTS, round = sent / SLOTS;
-#ifdef STILL
-  from = still;
-#endif
   if (round) while (!open(&ring.empty[slot], (round - 1) & 1)) YIELD;
   if (sent >= WINDOW) wait_for(ring, sent - WINDOW);
   copy_through(ring.slots[slot], from, bytes, &ring.full[slot], keeping);
@@ -206,7 +180,7 @@ __device__ __forceinline__ void send_matrix(Ring& ring, unsigned& sent, const un
     for (int group = 0; group < M::GROUPS; ++group)
       for (int at = 0; at < M::INPUTS; at += SLOT_INPUTS) {
         const int inputs = least(M::INPUTS - at, SLOT_INPUTS);
-        send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping, matrix + blockIdx.x % 64 * SLOT_BYTES);
+        send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping);
       }
 }
 
@@ -229,16 +203,7 @@ struct Workplace {
   alignas(16) bf16 input[ROWS][INPUT];   // what the present product reads
   float totals[WARPS][TOTALS][8][ROWS];  // its sums, each warp's share
   float powers[2][WARPS];                // sums of squares of the residual's parts; even and odd phases
-#ifdef PROFILE
-  long long* stamps;
-  int stamped;
-#endif
 };
-#ifdef PROFILE
-#define STAMP(work) if (threadIdx.x == 0) (work).stamps[blockIdx.x * PROFILE + (work).stamped++ % PROFILE] = clock64()
-#else
-#define STAMP(work)
-#endif
 
 // The tensor cores' operands of a step of 32 inputs: eight outputs' weights are A, those of half of the inputs in its
 // rows 0 to 7, of the other half in rows 8 to 15; the stream's rows are columns 0 and 1 of B for the one half, 2 and 3
@@ -264,7 +229,6 @@ __device__ __forceinline__ void product(Ring& ring, unsigned& taken, Work& work)
   const int many = M::mine() * M::GROUPS * M::PARTS;
   const bf16* input = &work.input[lane / 4 % 2 < ROWS ? lane / 4 % 2 : 0][step * 32 + lane % 4 * 8];
   meet_for(ring, taken, many);
-  STAMP(work);
   float sums[OUTPUTS][4] = {};
 #pragma unroll
   for (int pair = 0; pair < M::TILES; pair += 2) {
@@ -332,7 +296,6 @@ __device__ __forceinline__ void take_board(Work& work, const unsigned* board, un
   float4 x[MANY];
 #pragma unroll
   for (int i = 0; i < MANY; ++i) at[i] = board + 4 * least(threadIdx.x + i * THREADS, ALL - 1);
-  scout(at[0], tag);
   await(x, at, tag);
 #pragma unroll
   for (int i = 0; i < MANY; ++i) {

@@ -32,7 +32,7 @@ constexpr int INNER_AT = AFTER_CROSS_AT + ROWS * WIDTH, RESIDUAL_AT = INNER_AT +
 
 __device__ __forceinline__ void send_slice(Ring& ring, unsigned& sent, const unsigned char* slice) {
   for (int at = 0; at < SLICE_BYTES; at += SLOT_BYTES)
-    send(ring, sent, slice + at, least(SLICE_BYTES - at, SLOT_BYTES), false, slice);
+    send(ring, sent, slice + at, least(SLICE_BYTES - at, SLOT_BYTES), false);
 }
 // Sixteen bytes of a slice in the ring.
 __device__ __forceinline__ uint4 of_slice(const Ring& ring, unsigned taken, int at) {
@@ -56,7 +56,6 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
     await(q, at, tag);
   }
   meet_for(ring, taken, 2 * SLICE_SLOTS);
-  STAMP(shared.work);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     float sums[4] = {};
@@ -151,18 +150,11 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
                const unsigned* zeros,       // what `boards` begins with: the same memory
                float* output,               // [ROWS][WIDTH]
                bf16* memory,                // [LAYERS][2][ROWS][HEADS][FRAMES][HEAD]: keys and values
-               unsigned* boards
-#ifdef PROFILE
-               , long long* stamps
-#endif
-) {
+               unsigned* boards) {
   DYNAMIC_SHARED(bytes);
   Shared& shared = *(Shared*)bytes;
   Ring& ring = shared.ring;
   auto& work = shared.work;
-#ifdef PROFILE
-  if (threadIdx.x == 0) work.stamps = stamps, work.stamped = 0;
-#endif
   make(ring);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
@@ -205,14 +197,13 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
         if (layer + 1 < LAYERS && at % 16 == 0) fetch_line(past + (2 + which) * SPAN + at * 8);
       }
     take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-      return layer ? scouted(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
+      return layer ? await(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
     });
     product<QueryKeyValue>(ring, taken, work);
     for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
       const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
       publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
     }
-    STAMP(work);
 
     if (attends) {
       copies_done();
@@ -224,45 +215,38 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
       for (int which = 0; which < 2; ++which)
         *(unsigned*)(past + which * SPAN + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
     }
-    STAMP(work);
     if (Out::mine()) {
       take_board<WIDTH>(work, boards + MIX_AT, tag);
       product<Out>(ring, taken, work);
       if (owner) publish(boards + AFTER_SELF_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
-      STAMP(work);
     }
 
     if (Out::mine()) {
       take_residual(work, ++phase, cross_norms + layer * WIDTH,
-                    [&](int r, int c) { return scouted(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return await(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
       product<Out>(ring, taken, work);
       if (owner)
         publish(boards + QUERY_AT + row * WIDTH + own, total(work, unit, row, column) * norm_factor(work, phase, row), tag);
-      STAMP(work);
     }
     for (int each = blockIdx.x; each < LOOKS; each += BLOCKS) {
       const int slice = each / HEADS % SLICES, its = each / HEADS / SLICES, which = each % HEADS;
       look(shared, taken, boards + QUERY_AT + its * WIDTH + which * HEAD, tag, cross_bias + (its * SLICES + slice) * 256,
            boards + SEEN_AT + (its * SLICES + slice) * WIDTH + which * HEAD, boards + STATISTICS_AT + each * 4);
     }
-    STAMP(work);
     if (Out::mine()) {
       take_seen(shared, boards, tag);
       product<Out>(ring, taken, work);
       if (owner) publish(boards + AFTER_CROSS_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
-      STAMP(work);
     }
 
     take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                  [&](int r, int c) { return scouted(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
+                  [&](int r, int c) { return await(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
     product<GateUp>(ring, taken, work);
     publish_inner(work, boards + INNER_AT, phase, tag);
-    STAMP(work);
     if (Down::mine()) {
       take_board<INNER>(work, boards + INNER_AT, tag);
       product<Down>(ring, taken, work);
       if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
-      STAMP(work);
     }
   }
   if (owner) output[row * WIDTH + own] = mine;
