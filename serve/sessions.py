@@ -35,6 +35,8 @@ log = logging.getLogger("darius.serve")
 REMEMBERED_SECONDS = 600.0
 MOST_REMEMBERED = 10_000
 SWEEP_SECONDS = 0.5
+START_SECONDS = 0.2
+"""In which hearing the loop has to have begun; jams that would run dry before go first."""
 MOST_READY_BYTES = 256 << 20
 """Of WAVs that may wait for one client."""
 
@@ -161,7 +163,7 @@ class Sessions:
         )
         jam = await self._backend.on_device(
             lambda: Jam.start(model, settings, loop=loop, style=style, dials=dials, seed=seed, assets=assets),
-            deadline=now,
+            deadline=now + START_SECONDS,
             then=name,  # its first call
         )
         if name not in self._starting:

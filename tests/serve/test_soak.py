@@ -1,8 +1,9 @@
 """Half an hour of everything at once: the server holds no more at its end than after five minutes.
 
 pytest -m acceptance tests/serve/test_soak.py -s        (DARIUS_SOAK_MINUTES=10 for a shorter one)
-Jams over HTTP and sockets that are steered, stopped or torn away, one-shots, questions, damaged uploads, and another
-model every few minutes. The model is `light` (see `light_package`), so that two cores keep up.
+Jams over HTTP and sockets that are steered, stopped or torn away, one-shots, questions, damaged uploads; in the first
+minutes another model again and again, whose compiling leaves the process larger or smaller by some 40 MB each time, and
+which therefore has a test of its own. The model is `light` (see `light_package`), so that two cores keep up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,9 +28,11 @@ from serving import Server, loop_bytes, running_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from serve.memory import TRIM_SECONDS
+
 MINUTES = float(os.environ.get("DARIUS_SOAK_MINUTES", "30"))
 WARM_UP = min(5.0, MINUTES / 3)
-SWAP_SECONDS = 180.0
+SWAP_SECONDS = 60.0
 SAMPLE_SECONDS = 15.0
 REST_SECONDS = 60.0
 LOOP = loop_bytes(seconds=2.0)
@@ -135,9 +139,9 @@ class Soak:
                 await what(rng, client)
 
     @contextlib.asynccontextmanager
-    async def all_of_it(self) -> AsyncIterator[None]:
+    async def all_of_it(self, *, models: bool) -> AsyncIterator[None]:
         kinds = [self.jam_over_http] * 3 + [self.jam_over_socket] * 3
-        kinds += [self.one_shot, self.questions, self.damaged_upload, self.another_model]
+        kinds += [self.one_shot, self.questions, self.damaged_upload] + [self.another_model] * models
         tasks = [asyncio.create_task(self.again_and_again(kind, seed)) for seed, kind in enumerate(kinds)]
         try:
             yield
@@ -163,9 +167,9 @@ def test_half_an_hour_of_everything_leaves_no_trace(tmp_path: Path) -> None:
             target.write(f"{time.strftime('%T')} {words} {taken}\n")
         return taken
 
-    async def work(soak: Soak, minutes: float) -> None:
+    async def work(soak: Soak, minutes: float, *, models: bool) -> None:
         soak.until = time.monotonic() + minutes * 60
-        async with soak.all_of_it():
+        async with soak.all_of_it(models=models):
             while not soak.over:
                 await asyncio.sleep(SAMPLE_SECONDS)
                 note(f"{sum(soak.done.values())} answers", soak.server)
@@ -180,12 +184,34 @@ def test_half_an_hour_of_everything_leaves_no_trace(tmp_path: Path) -> None:
     flags = ("--model", str(root / "one"), "--max-sessions", "6", "--model-root", str(root))
     with running_server(*flags, output=tmp_path / "server.txt") as server:
         soak = Soak(server, models)
-        asyncio.run(work(soak, WARM_UP))
+        asyncio.run(work(soak, WARM_UP, models=True))
         before = at_rest(server)
-        asyncio.run(work(soak, MINUTES - WARM_UP))
+        asyncio.run(work(soak, MINUTES - WARM_UP, models=False))
         after = at_rest(server)
         assert " error [" not in server.log() and not soak.odd, soak.odd[:5]
     print(json.dumps(soak.done, indent=1), before, after)  # noqa: T201 - the measured result
     assert after.kilobytes - before.kilobytes < 20_000
     assert after.files <= before.files + 2
     assert after.threads <= before.threads + 2
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(1800)
+def test_ten_models_one_after_the_other_leave_the_process_as_large_as_two(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    for name in ("one", "two"):
+        write_light(root / name)
+    flags, rest = ("--model", str(root / "one"), "--model-root", str(root), "--max-sessions", "6"), []
+    with running_server(*flags, output=tmp_path / "server.txt") as server:
+        for k in range(10):
+            wanted = {"repo_id": ("two", "one")[k % 2], "sync_assets": False}
+            assert server.post("/model/select", json=wanted).status_code == 200
+            until = time.monotonic() + 120
+            while server.log().count("ready for all") < k + 2 and time.monotonic() < until:
+                time.sleep(0.5)
+            time.sleep(TRIM_SECONDS + 3)
+            rest.append(held(server.process.pid))
+    print(rest)  # noqa: T201 - the measured result
+    early, late = ([taken.kilobytes for taken in part] for part in (rest[:5], rest[5:]))
+    assert statistics.mean(late) - statistics.mean(early) < 20_000
+    assert rest[-1].files <= rest[0].files + 2 and rest[-1].threads <= rest[0].threads + 2
