@@ -144,7 +144,7 @@ async def generate() -> Response:
 @blueprint.post("/generate_style")
 @described(form=StyleForm, reply=Generated, errors=(429,))
 async def generate_style() -> Response:
-    """Plays exactly N bars in the style of the words, out of silence (or, with tiny, on from a groove of that style)."""
+    """Plays exactly N bars in the style of the words, out of silence (with tiny: on from a groove of that style)."""
     here, form = backend(), await forms.read(StyleForm)
     number = form.request_id or request_id.current()
     with here.progress.of(number) as report:
