@@ -10,7 +10,7 @@ import numpy as np
 from darius import session
 from darius.batching.programs import Programs
 from darius.batching.requests import Advance, Attempt, Call, Request, Work
-from darius.batching.rows import Rows
+from darius.batching.rows import Rows, apart
 from darius.batching.stats import Ledger
 from darius.devices import memory_errors
 from darius.errors import OutOfMemory
@@ -83,8 +83,8 @@ class Device:
         seconds = self._clock() - begun
         self._programs.ran(engine, frames, size, seconds)
         self._ledger.called(len(calls), size, seconds)
-        # Copies: a view would keep the whole bucket's audio alive for as long as any of its streams.
-        return [Advance(samples[i].copy(), codes[i].copy(), parted[i]) for i in range(len(calls))]
+        each = zip(apart(samples, len(calls)), apart(codes, len(calls)), parted, strict=True)
+        return [Advance(*parts) for parts in each]
 
     def _fail(self, request: Request, error: BaseException) -> None:
         self._ledger.count(failed=1)

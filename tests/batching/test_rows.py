@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darius.batching.rows import Rows
+from darius.batching.rows import Rows, apart
 from darius.session import Streams
 
 TYPES = ("float32", "bfloat16", "int32", "uint32", "uint8", "bool", "float16")
@@ -70,3 +70,13 @@ def test_a_parted_stream_can_be_changed_as_any_other() -> None:
     changed = dataclasses.replace(parted, chunk=np.array([9], np.int32))
     same_bits(dataclasses.replace(changed, chunk=parted.chunk), stream(1))
     same_bits(rows.part(rows.join([changed, stream(0)], 2), 1)[0], changed)
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_rows_apart_are_the_batchs_own_and_keep_nothing_of_it(count: int) -> None:
+    batch = np.random.default_rng(0).normal(size=(count + 1, 5, 2)).astype(np.float32)
+    rows = apart(batch, count)
+    assert len(rows) == count
+    for row, expected in zip(rows, batch, strict=False):
+        np.testing.assert_array_equal(row, expected)
+        assert row.base is None
