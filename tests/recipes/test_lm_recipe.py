@@ -285,6 +285,14 @@ def test_sharpness_scales_the_logits_of_coarse_and_fine_levels() -> None:
     assert kernel[0, 2 + 4 * 64] == 3.0 and kernel[0, 2 + 16 * 64] == 1.0
 
 
+def test_a_mixture_lies_between_old_and_new_with_the_new_tokens() -> None:
+    old = {weights.EMBEDDING: np.zeros(3), weights.LOGITS: np.zeros(2)}
+    new = {weights.EMBEDDING: np.ones(3), weights.LOGITS: np.full(2, 4.0)}
+    mixed = package.between(old, new, 0.25)
+    assert mixed[weights.EMBEDDING].tolist() == [1, 1, 1]
+    assert mixed[weights.LOGITS].tolist() == [1, 1]
+
+
 def test_weights_to_go_on_from_are_read_without_their_sharpness(tmp_path) -> None:
     params = halves(CONFIG)
     package.write(

@@ -46,6 +46,16 @@ def tempered(config: DepthformerConfig, params: Mapping[str, Any], share: float)
     return dict(params) | {weights.EMBEDDING: table}
 
 
+def between(old: Mapping[str, Any], new: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """Weights `share` of the way from those that training went on from to what it made of them.
+
+    It keeps some of what both can do (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). The token table
+    is the new one's: going on changes nothing in it but the style's rows.
+    """
+    mixed = {name: (1 - share) * np.asarray(old[name]) + share * np.asarray(value) for name, value in new.items()}
+    return mixed | {weights.EMBEDDING: np.asarray(new[weights.EMBEDDING])}
+
+
 def read(path: Path) -> tuple[DepthformerConfig, dict[str, Any], int]:
     """Configuration, full-size parameters and step of a file that `write` wrote."""
     facts = safetensors_io.metadata(path)
@@ -72,11 +82,15 @@ def main() -> None:
     parser.add_argument("--coarse", type=float, default=1.0, help="sharpness of the levels that the context holds")
     parser.add_argument("--fine", type=float, default=1.0, help="sharpness of the other levels")
     parser.add_argument("--style", type=float, default=1.0, help="share of the style's influence that is kept")
+    parser.add_argument("--before", type=Path, help="the weights that training went on from, to mix with")
+    parser.add_argument("--share", type=float, default=1.0, help="of the new weights in the mixture")
     parser.add_argument("--out", type=Path, default=ASSET)
     args = parser.parse_args()
-    config, params, step = read(args.weights)
+    config, params, step = read_soft(args.weights)
+    if args.before:
+        params = between(read_soft(args.before)[1], params, args.share)
     made = tempered(config, sharpened(config, params, args.coarse, args.fine), args.style)
-    write(args.out, config, made, step=step, sharpness=[args.coarse, args.fine], style=args.style)
+    write(args.out, config, made, step=step, sharpness=[args.coarse, args.fine], style=args.style, share=args.share)
     print(f"{args.out}: step {step}, {args.out.stat().st_size / 1e6:.2f} MB")
 
 
