@@ -277,9 +277,10 @@ class Trainer:
 
 
 def _fused_attention(dtype: str, placement: Placement) -> Literal["cudnn"] | None:
-    """cuDNN's kernel where there is one for this number type: NVIDIA cards from Ampere on."""
+    """cuDNN's kernel where there is one for this number type: NVIDIA cards from Ampere on. Not tried split."""
     architecture = cuda.architecture(placement.mesh.local_devices[0])
-    return "cudnn" if architecture is not None and int(architecture) >= 80 and dtype == "bfloat16" else None
+    able = architecture is not None and int(architecture) >= 80 and dtype == "bfloat16"
+    return "cudnn" if able and not placement.split else None
 
 
 def _freeze(base: Mapping[str, stacks.Array], dtype: str, placement: Placement) -> dict[str, jax.Array]:

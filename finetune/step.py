@@ -102,11 +102,23 @@ def make(config: DepthformerConfig, options: StepOptions, placement: Placement, 
 def make_evaluation(config: DepthformerConfig, options: StepOptions, placement: Placement) -> Callable[..., Sums]:
     """The compiled (state, frozen parameters, inputs [B, L], targets [B, T]) -> sums, without dropout."""
 
-    @jax.jit
-    def evaluate(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
-        return _sums(config, options, placement, trained, frozen, inputs, targets, None)
+    def sums(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
+        found = _sums(config, options, placement, trained, frozen, inputs, targets, None)
+        return _added(found, placement)
 
+    if placement.reduces:
+        whole, rows = PartitionSpec(), PartitionSpec(AXIS)
+        sums = placement.per_device(sums, (whole, whole, rows, rows), whole)
+    evaluate = jax.jit(sums)
     return lambda state, frozen, inputs, targets: evaluate(state.trained, frozen, inputs, targets)
+
+
+def _added(sums: Sums, placement: Placement) -> Sums:
+    """Inside `per_device`, the sums of all devices."""
+    if not placement.reduces:
+        return sums
+    added: Sums = placement.add_up(sums, jax.tree.map(lambda leaf: PartitionSpec(), sums))
+    return added
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +192,7 @@ def _gradients(
     grads, sums = _over_parts(objective, trained, batch, config.layout.codec_levels)
     if placement.reduces:
         grads = placement.add_up(grads, specs)
-        sums = placement.add_up(sums, jax.tree.map(lambda leaf: PartitionSpec(), sums))
-    return grads, sums
+    return grads, _added(sums, placement)
 
 
 def _over_parts(objective: Callable[..., Any], trained: Any, batch: Batch, levels: int) -> tuple[Any, Sums]:

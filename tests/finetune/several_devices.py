@@ -21,6 +21,9 @@ def losses(placement: sharding.Placement) -> tuple[list[float], int]:
         placed = step.Batch(*(sharding.put(ids, placement.batch) for ids in batch))
         state, metrics = run(state, {}, placed)
         found.append(float(metrics.sums.cross_entropy.sum()) / (4 * small_trainee.LAYOUT.decoder_length))
+    evaluate = step.make_evaluation(small_trainee.SMALL, chosen, placement)
+    windows = (sharding.put(ids, placement.rows) for ids in small_trainee.windows(rows=4))
+    found.append(float(evaluate(state, {}, *windows).cross_entropy.sum()))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state.trained))
     host = placement.to_host(state.trained)
     assert {name: value.shape for name, value in host.items()} == {k: v.shape for k, v in state.trained.items()}
