@@ -286,7 +286,7 @@ def decode(
     attention = attention or Attention(encoder_rows=plan.encoder_rows)
     empty = jnp.zeros((batch, layout.chunk_frames, layout.codec_levels), jnp.int32)
     known = jnp.full_like(empty, -1) if given is None else given
-    if kernels is not None and batch == 1:
+    if kernels is not None and batch == 1 and len(rows) in compiled:
         parts = (packed, kernels, compiled[len(rows)], attention)
         return one_stream.decode(config, *parts, rows, controls, known[0], frames)[None]
     contexts, state = start(config, packed, rows, attention)

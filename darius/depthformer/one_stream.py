@@ -20,6 +20,10 @@ from darius.depthformer.packing import Packed
 from darius.depthformer.sampling import Controls, gumbel
 from darius.depthformer.steps import Attention, start
 
+RAN_ON_A_CARD = {DepthformerConfig.large(): (2,)}
+"""Sizes and their numbers of rows (2 with guidance) that were measured there. The others, `base` among them, were
+tested on a CPU only, and take the plain path."""
+
 
 class Kernels(NamedTuple):
     """Both stacks' matrices as their kernels read them."""
@@ -41,13 +45,14 @@ def prepare(config: DepthformerConfig, packed: Packed) -> Kernels:
 
 
 def compiled_for(config: DepthformerConfig, device: jax.Device) -> dict[int, Compiled]:
-    """Both kernels for one row and for two, with guidance; nothing where they cannot run."""
-    if not fused.possible(config, device):
+    """Both kernels by number of rows; nothing where they cannot run."""
+    wanted = RAN_ON_A_CARD.get(config, ())
+    if not wanted or not fused.possible(config, device):
         return {}
     makers = (fused_temporal.code, fused.code)
     try:
         with ThreadPoolExecutor() as pool:
-            made = {rows: [pool.submit(code, config, rows, device) for code in makers] for rows in (1, 2)}
+            made = {rows: [pool.submit(code, config, rows, device) for code in makers] for rows in wanted}
             return {rows: Compiled(*(code.result() for code in both)) for rows, both in made.items()}
     except cuda.CompileFailed as failed:
         logging.getLogger(__name__).warning("One stream is decoded without kernels of our own: %s", failed)
