@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darius.errors import BadDataset, InvalidOption, OutputExists
@@ -34,6 +34,7 @@ def test_a_run_goes_on_where_another_ended(tmp_path: Path) -> None:
         assert b"one more" in journal.record("ff:3")
 
 
+@settings(deadline=None)  # writes to a disk that others use too
 @given(st.integers(0, 400), st.binary(max_size=30))
 def test_a_run_killed_while_writing_loses_only_what_was_not_noted(
     tmp_path_factory: pytest.TempPathFactory, cut: int, torn: bytes
