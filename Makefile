@@ -64,7 +64,7 @@ release: $(STAMP)
 constraints: $(STAMP)
 	@mkdir -p out
 	UV="$$(command -v uv || echo $(BIN)/uv)"; $$UV pip freeze --python $(BIN)/python | grep -v '^-e' >out/frozen.txt; \
-	$$UV pip compile --quiet pyproject.toml --extra cuda --extra cuda13 --extra convert --extra finetune \
+	$$UV pip compile --quiet pyproject.toml --extra cuda --extra cuda13 --extra convert --extra finetune --extra t5x \
 	  --constraint out/frozen.txt --python-version 3.11 --no-header --no-annotate --output-file docker/constraints.txt
 
 clean:
