@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import guides
 import httpx
@@ -24,6 +24,9 @@ import numpy as np
 import pytest
 from known_loops import LOOPS
 from serving import ROOT, START_SECONDS, Server, free_port, loop_bytes, running_server
+
+if TYPE_CHECKING:
+    from darius.model import Model
 
 LOUDSPEAKER = """#!/bin/sh
 for last; do :; done
@@ -181,12 +184,12 @@ def test_a_block_for_the_source_tree_runs(block: guides.Block) -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("page", dict.fromkeys(block.page for block in guides.BLOCKS if block.need == "finetune"))
-def test_the_walk_of_finetuning_runs(page: Path, desk: Path) -> None:
+def test_the_walk_of_finetuning_runs(page: Path, desk: Path, tiny: Model) -> None:
     """A page's blocks one after the other, with `tiny` for `large` and two steps for 6,000; no server, no hub."""
     for block in guides.blocks(page):
         if block.need != "finetune":
             continue
         text = block.text.replace("--model large", "--model tiny --steps 2 --batch-size 2").replace("_large", "_tiny")
-        text = re.sub(r"(darius prepare-data .*)", r"\1 --model tiny", text).replace("1863000", "2")
+        text = re.sub(r"(darius prepare-data .*)", r"\1 --model tiny", text).replace("1863000", str(tiny.step + 2))
         shell("\n".join(line for line in text.splitlines() if not line.startswith(("pip ", "darius serve"))), desk)
     assert list((desk / "acid").rglob("checkpoint_*.tgz"))
