@@ -196,6 +196,7 @@ def test_a_template_is_offline_but_its_configuration_decodes(template: Server) -
         assert not app.online and not app.button_works and app.said == "HTTP 503 from /health"
 
 
+@pytest.mark.acceptance  # the plugin's applying is in CI
 def test_apply_is_two_posts_and_a_failure_can_be_read(studio: Studio) -> None:
     with installed(studio.url) as app:
         assert app.checkpoints(FINETUNE) == {"repo": FINETUNE, "revision": "main", "steps": list(STEPS),

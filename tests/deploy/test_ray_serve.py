@@ -75,7 +75,7 @@ def replicas() -> list[int]:
     return sorted(pid for pid, title in titles.items() if title.startswith(b"ray::ServeReplica:default:darius"))
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_jams_play_through_one_door_and_outlive_the_loss_of_a_replica(cluster: str) -> None:
     jams: list[str] = []
     for _ in range(4):  # two replicas with two places each

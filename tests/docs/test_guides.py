@@ -39,16 +39,17 @@ PORT = re.compile(r"(localhost|127\.0\.0\.1|studio):7860")
 
 
 def of_need(need: str, kind: str = "sh") -> list[Any]:
-    """Blocks of one need. CI runs the README and the programs; shell blocks of the guides are much the same."""
+    """Blocks of one need. CI runs the README's program and its quick commands; the rest takes minutes: -m acceptance."""
     return [
-        pytest.param(
-            block,
-            id=str(block),
-            marks=() if kind == "python" or block.page.name == "README.md" else pytest.mark.acceptance,
-        )
+        pytest.param(block, id=str(block), marks=() if is_quick(block) else pytest.mark.acceptance)
         for block in guides.BLOCKS
         if (block.need, block.kind) == (need, kind)
     ]
+
+
+def is_quick(block: guides.Block) -> bool:
+    """Of the README, and without music to be made in a shell."""
+    return block.page.name == "README.md" and not re.search(r"darius (generate|jam|serve)", block.text)
 
 
 @pytest.fixture
