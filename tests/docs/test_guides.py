@@ -39,7 +39,7 @@ PORT = re.compile(r"(localhost|127\.0\.0\.1|studio):7860")
 
 
 def of_need(need: str, kind: str = "sh") -> list[Any]:
-    """Blocks of one need. CI runs the README's program and its quick commands; the rest takes minutes: -m acceptance."""
+    """Blocks of one need. CI runs the README's program and quick commands; the rest takes minutes: -m acceptance."""
     return [
         pytest.param(block, id=str(block), marks=() if is_quick(block) else pytest.mark.acceptance)
         for block in guides.BLOCKS
