@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,15 +201,16 @@ STAGES = {
 }
 
 
-def main() -> None:
-    for name in sys.argv[1:] or STAGES:
+def run(stages: Mapping[str, Callable[[], None]]) -> None:
+    """Those named on the command line, or all; each says how long it took, and whether it failed."""
+    for name in sys.argv[1:] or stages:
         began = time.perf_counter()
         try:
-            STAGES[name]()
+            stages[name]()
         except Exception as error:  # the next stage is worth its time whatever went wrong with this one
             say(stage=name, failed=f"{type(error).__name__}: {error}"[:1500])
-        say(stage=name, took_s=round(time.perf_counter() - began, 1))
+        say(stage=name, took_s=round(time.perf_counter() - began, 1), peak_GiB=peak())
 
 
 if __name__ == "__main__":
-    main()
+    run(STAGES)

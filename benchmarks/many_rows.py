@@ -3,13 +3,10 @@
 python -m benchmarks.many_rows STAGE... ; SMOKE=1 does the same with tiny.
 """
 
-# ruff: noqa: BLE001 (a script that prints; the next stage is worth its time whatever went wrong with this one)
-
 from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 import time
 from typing import Any
 
@@ -17,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.decode_variants import SIZE, SMOKE, params, peak, profile, say, timed, tokens
+from benchmarks.decode_variants import SIZE, SMOKE, params, peak, profile, run, say, timed, tokens
 from darius import hub, random_weights
 from darius.depthformer import cuda, heard, steps
 from darius.depthformer.decode import DecodePlan, Decoder, with_unconditioned
@@ -193,13 +190,7 @@ STAGES = {
 def main() -> None:
     keep_compiled_programs(hub.cache_root() / "compiled")
     say(device=jax.devices()[0].device_kind, capability=cuda.architecture(jax.devices()[0]))
-    for name in sys.argv[1:] or STAGES:
-        began = time.perf_counter()
-        try:
-            STAGES[name]()
-        except Exception as error:  # the next stage is worth its time whatever went wrong with this one
-            say(stage=name, failed=f"{type(error).__name__}: {error}"[:1500])
-        say(stage=name, took_s=round(time.perf_counter() - began, 1), peak_GiB=peak())
+    run(STAGES)
 
 
 if __name__ == "__main__":

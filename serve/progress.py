@@ -92,7 +92,7 @@ class Progress:
         except DariusError as error:
             ended = sentence(error)
             raise
-        except Exception:
+        except Exception:  # whatever it was goes on up; here it is only noted for who polls
             ended = of_a_bug(ids.current())
             raise
         finally:

@@ -1,7 +1,7 @@
 """The depth stack of a whole frame as one CUDA kernel (`depth_frame.cu`), for one stream in bfloat16. Knows no time.
 
 In XLA's own programs a frame of one stream is some hundreds of small kernels, whose launches cost more than the work.
-The kernel's barriers need all its blocks on the device at once, one on each multiprocessor.
+The kernel's blocks wait for each other's words: all must be on the device at once, one on each multiprocessor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -97,9 +98,23 @@ def pairs(gate_up: jax.Array) -> jax.Array:
 def code(
     config: DepthformerConfig, rows: int, device: jax.Device, changes: CONSTANTS | None = None
 ) -> tuple[str, int, int]:
-    """The kernel's PTX for a model on a device, how many blocks it runs in, and each one's shared memory.
+    """`code_of` the depth stack."""
+    return code_of("depth_frame.cu", sizes, shared_bytes, config, rows, device, changes)
+
+
+def code_of(
+    name: str,
+    sizes: Callable[[DepthformerConfig, int, int], CONSTANTS],
+    shared_bytes: Callable[[DepthformerConfig, int, int, int], int],
+    config: DepthformerConfig,
+    rows: int,
+    device: jax.Device,
+    changes: CONSTANTS | None = None,
+) -> tuple[str, int, int]:
+    """A kernel's PTX for a model on a device, how many blocks it runs in, and each one's shared memory.
 
     Args:
+      sizes: its constants; shared_bytes: its shared memory. Both of this model, these rows and so many blocks.
       changes: constants other than the usual, to measure.
 
     Raises:
@@ -107,8 +122,7 @@ def code(
     """
     blocks = int(device.core_count)
     constants = {**sizes(config, rows, blocks), **(changes or {})}
-    ptx = compile_for("depth_frame.cu", constants)
-    return ptx, blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]))
+    return compile_for(name, constants), blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]))
 
 
 def compile_for(name: str, constants: CONSTANTS) -> str:

@@ -17,7 +17,7 @@ from darius.depthformer.fused import (
     SHARED_BYTES,
     THREADS,
     WINDOW,
-    compile_for,
+    code_of,
     fragments,
     pairs,
     slot_inputs,
@@ -117,18 +117,8 @@ def empty_memory(config: DepthformerConfig, rows: int) -> jax.Array:
 def code(
     config: DepthformerConfig, rows: int, device: jax.Device, changes: CONSTANTS | None = None
 ) -> tuple[str, int, int]:
-    """The kernel's PTX for a model on a device, how many blocks it runs in, and each one's shared memory.
-
-    Args:
-      changes: constants other than the usual, to measure.
-
-    Raises:
-      CompileFailed: see `cuda.ptx`.
-    """
-    blocks = int(device.core_count)
-    constants = {**sizes(config, rows, blocks), **(changes or {})}
-    ptx = compile_for("temporal_frame.cu", constants)
-    return ptx, blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]))
+    """`fused.code_of` the temporal stack."""
+    return code_of("temporal_frame.cu", sizes, shared_bytes, config, rows, device, changes)
 
 
 def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:

@@ -1,14 +1,11 @@
 """The CUDA kernel that draws for many streams, run on the CPU: the codes are those of `sampling.choose`."""
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from emulation import build, needs_compiler
 
-import darius.depthformer
 from darius.depthformer import drawing
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.sampling import choose, guide, gumbel
@@ -16,17 +13,14 @@ from darius.depthformer.sampling import choose, guide, gumbel
 CODES = 1024
 CONFIG = DepthformerConfig.large()
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+pytestmark = needs_compiler
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["without guidance", "with guidance"])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, bool]:
-    here, kernels = Path(__file__).parent, Path(darius.depthformer.__file__).parent
-    library = tmp_path_factory.mktemp("draw") / "draw.so"
-    constants = [f"-D{k}={v}" for k, v in drawing.constants(CONFIG).items()] + ["-DGUIDED"] * request.param
-    command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-w", *constants, f"-I{here}", f"-I{kernels}"]
-    subprocess.run([*command, str(here / "emulate_draw_many.cpp"), "-o", str(library)], check=True, capture_output=True)
-    return ctypes.CDLL(str(library)), request.param
+    flags = ["-DGUIDED"] * request.param
+    folder = tmp_path_factory.mktemp("draw")
+    return build(folder, "emulate_draw_many.cpp", drawing.constants(CONFIG), *flags), request.param
 
 
 def drawn(

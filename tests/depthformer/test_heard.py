@@ -1,16 +1,14 @@
 """Cross-attention on the encoder's output itself: as keys and values have it; and its CUDA kernel, run on the CPU."""
 
 import ctypes
-import shutil
-import subprocess
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulation import build, needs_compiler
 
-import darius.depthformer
 from darius.depthformer import heard
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.heard import Heard
@@ -56,10 +54,10 @@ def test_in_bfloat16_it_is_so_within_rounding() -> None:
     np.testing.assert_allclose(heard.hear(CONFIG, present, query).astype(jnp.float32), expected, atol=0.05)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@needs_compiler
 @pytest.mark.parametrize("tile, stages", [(32, 2), (16, 3)])
 def test_the_kernel_hears_the_same(tmp_path: Path, tile: int, stages: int) -> None:
-    library = built(tmp_path, tile, stages)
+    library = build(tmp_path, "emulate_cross_attention.cpp", heard.sizes(CONFIG, tile, stages))
     present, query, _ = drawn(jnp.bfloat16)
     queries = jnp.einsum("rhk,hkd->hrd", query.reshape(ROWS, 5, 64), present.key)
     out = np.full(queries.shape, np.nan, jnp.bfloat16)
@@ -69,12 +67,3 @@ def test_the_kernel_hears_the_same(tmp_path: Path, tile: int, stages: int) -> No
     np.testing.assert_allclose(out.astype(np.float32), np.asarray(expected, np.float32), atol=0.02)
     library.shared_size.restype = ctypes.c_long
     assert library.shared_size() == heard.shared_bytes(CONFIG, tile, stages)
-
-
-def built(folder: Path, tile: int, stages: int) -> ctypes.CDLL:
-    constants = heard.sizes(CONFIG, tile, stages)
-    here, kernels = Path(__file__).parent, Path(darius.depthformer.__file__).parent
-    command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-w", *[f"-D{k}={v}" for k, v in constants.items()]]
-    command += [f"-I{here}", f"-I{kernels}", str(here / "emulate_cross_attention.cpp"), "-o", str(folder / "kernel.so")]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return ctypes.CDLL(str(folder / "kernel.so"))

@@ -1,16 +1,13 @@
 """The CUDA kernel of the temporal stack: its own source, run thread by thread on the CPU, against the network."""
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emulation import build, needs_compiler
 
-import darius.depthformer
 from darius import random_weights
 from darius.depthformer import fused_temporal
 from darius.depthformer.config import DepthformerConfig
@@ -32,7 +29,7 @@ CONFIG = DepthformerConfig(
     num_depth_layers=1,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+pytestmark = needs_compiler
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +41,8 @@ def packed() -> Packed:
 @pytest.fixture(scope="module", params=[1, 2], ids=["without guidance", "with guidance"])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, int]:
     rows = request.param
-    library = tmp_path_factory.mktemp("kernel") / f"temporal{rows}.so"
     constants = {**fused_temporal.sizes(CONFIG, rows, BLOCKS), "SLOTS": SLOTS}
-    source = Path(__file__).parent
-    command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-w", *[f"-D{k}={v}" for k, v in constants.items()]]
-    kernels = Path(darius.depthformer.__file__).parent
-    command += [f"-I{source}", f"-I{kernels}", str(source / "emulate_temporal_frame.cpp"), "-o", str(library)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return ctypes.CDLL(str(library)), rows
+    return build(tmp_path_factory.mktemp("kernel"), "emulate_temporal_frame.cpp", constants), rows
 
 
 def test_frames_are_the_networks_own(kernel, packed: Packed) -> None:
