@@ -40,9 +40,10 @@ def measure(model: str, device: str, dtype: str, budget: float) -> Iterator[dict
         checkpoint = Path(folder) / "weights.safetensors"
         if size is not None:
             suite.write_checkpoint(checkpoint, size)
-        environment = {**os.environ, "DARIUS_CACHE": str(Path(folder) / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}
-        if size is None:
-            environment.pop("DARIUS_CACHE")
+        # An empty JAX_COMPILATION_CACHE_DIR would mean that the user wants no programs kept.
+        environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+        if size is not None:
+            environment["DARIUS_CACHE"] = str(Path(folder) / "cache")
         for cache in CACHES:
             arguments = [model, str(checkpoint) if size else "", device, dtype, str(Path(folder) / "compiled")]
             yield {"cache": cache, **_child(arguments, environment, until - time.monotonic())}
