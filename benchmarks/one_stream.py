@@ -61,7 +61,7 @@ def depth(rows: int) -> None:
     """A frame's levels."""
     config, packed = model()
     layout = config.layout
-    compiled = fused.code(config, rows, jax.devices()[0], CHANGES)
+    compiled = fused.code(config, rows, jax.devices()[0], BITS, CHANGES)
     matrices = fused.prepare(config, packed)
     noise = jax.random.gumbel(jax.random.key(0), (layout.codec_levels, layout.codebook_size))
     known = jnp.full(layout.codec_levels, -1, jnp.int32)
@@ -77,7 +77,7 @@ def depth(rows: int) -> None:
 def temporal(rows: int, frame: int = 25) -> None:
     """A frame's temporal stack, half way through a chunk."""
     config, packed = model()
-    compiled = fused_temporal.code(config, rows, jax.devices()[0], CHANGES)
+    compiled = fused_temporal.code(config, rows, jax.devices()[0], BITS, CHANGES)
     length = config.layout.encoder_length
     encoded = jax.random.normal(jax.random.key(1), (rows, length, config.embed_dim), jnp.bfloat16)
     bias = padding_bias(jnp.ones((rows, length), jnp.int32), jnp.bfloat16)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from darius.ahead import Ahead
 from darius.depthformer import cuda, drawing, heard, one_stream, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.packing import Packed, pack
@@ -48,6 +49,7 @@ class DecodePlan:
       library_rows: from this many rows on, matrix products are left to NVIDIA's library. XLA writes many kernels of its
         own otherwise and tries them out: that takes time to compile, and pays for few rows only.
       kernels: decode a single stream with CUDA kernels of our own (see `one_stream`), where that is possible.
+      kernel_bits: of the decoder's weights in these kernels: 16, or 8, which rounds them (see `fused.quantised`).
     """
 
     dtype: DType = "float32"
@@ -62,6 +64,7 @@ class DecodePlan:
     draw_kernel: bool = False
     library_rows: int | None = None
     kernels: bool = False
+    kernel_bits: int = 16
 
     @classmethod
     def for_platform(cls, platform: str, *, dtype: DType | None = None) -> DecodePlan:
@@ -111,17 +114,17 @@ class Decoder:
         self.plan = plan or DecodePlan.for_platform(self.device.platform, dtype=dtype)
         self.packed: Packed = self._place(params)
         wanted = self.plan.kernels and self.plan.unroll_layers and self.plan.dtype == "bfloat16"
-        self._compiled = one_stream.compiled_for(config, self.device) if wanted else {}
+        self._compiled = one_stream.compiled_for(config, self.device, self.plan.kernel_bits) if wanted else {}
         self.kernels: one_stream.Kernels | None = self._ordered()
         attention = attention_of(config, self.plan, self.device)
         draws = drawing.compiled(config, self.device) if self._can_draw() else None
         static = ("guided", "listed", "frames") if self.plan.exact_frames else ("guided", "listed")
         run = functools.partial(decode, config, self.plan, self._compiled, attention=attention, draws=draws)
-        self._run = jax.jit(run, static_argnames=static)
+        self._run = Ahead(jax.jit(run, static_argnames=static), static)
         library = {"xla_gpu_enable_triton_gemm": False} if cuda.architecture(self.device) is not None else None
-        self._run_many = jax.jit(run, static_argnames=static, compiler_options=library)
+        self._run_many = Ahead(jax.jit(run, static_argnames=static, compiler_options=library), static)
 
-    def _program(self, batch: int, guided: bool) -> Any:
+    def _program(self, batch: int, guided: bool) -> Ahead:
         rows, many = batch * (2 if guided else 1), self.plan.library_rows
         return self._run_many if many is not None and rows >= many else self._run
 
@@ -141,7 +144,7 @@ class Decoder:
         return placed
 
     def _ordered(self) -> one_stream.Kernels | None:
-        return one_stream.prepare(self.config, self.packed) if self._compiled else None
+        return one_stream.prepare(self.config, self.packed, self.plan.kernel_bits) if self._compiled else None
 
     def with_params(self, params: Mapping[str, Any] | None) -> Decoder:
         """The same compiled programs with other parameters of the same model, say of a later training step.
@@ -188,10 +191,8 @@ class Decoder:
         frames = self.config.layout.chunk_frames if frames is None else frames
         given = self._given(prefix, np.shape(encoder_tokens)[0], frames)
         self._check(encoder_tokens, controls, frames)
-        guided = bool(np.any(np.asarray(controls.guidance) != 0))
-        listed = None if self.plan.count_top_k else list_length(controls.top_k, self.config.layout.codebook_size)
-        run = self._program(np.shape(encoder_tokens)[0], guided)
-        call = functools.partial(run, guided=guided, listed=listed, frames=frames)
+        run = self._program(np.shape(encoder_tokens)[0], _guided(controls))
+        call = functools.partial(run, **self._settings(controls, frames))
         try:
             codes: jax.Array = call(self.packed, self.kernels, encoder_tokens, controls, given)
         except jax.errors.JaxRuntimeError as error:
@@ -203,16 +204,33 @@ class Decoder:
             ) from error
         return codes[:, :frames]
 
+    def compile(self, controls: Controls, *, frames: int | None = None, prefix: bool = False) -> None:
+        """Compiles what `decode_chunk` needs with such controls, and executes nothing; from any thread.
+
+        Args:
+          controls: as many rows, guided or not, as will be decoded; other values do not matter.
+          prefix: whether the chunk will have one.
+        """
+        batch = len(np.asarray(controls.guidance))
+        frames = self.config.layout.chunk_frames if frames is None else frames
+        rows = jax.ShapeDtypeStruct((batch, self.config.layout.encoder_length), np.int32)
+        chunk = (batch, self.config.layout.chunk_frames, self.config.layout.codec_levels)
+        given = jax.ShapeDtypeStruct(chunk, np.int32) if prefix else None
+        run, settings = self._program(batch, _guided(controls)), self._settings(controls, frames)
+        run.compile(self.packed, self.kernels, rows, controls, given, **settings)
+
     def lower(self, batch: int, *, guided: bool = True) -> jax.stages.Lowered:
         """The program of a whole chunk for a batch, not yet compiled: to time its compilation, or to look inside."""
-        layout = self.config.layout
-        rows = jax.ShapeDtypeStruct((batch, layout.encoder_length), np.int32)
-        controls = Controls.of(batch)
-        listed = None if self.plan.count_top_k else list_length(controls.top_k, layout.codebook_size)
-        lowered: jax.stages.Lowered = self._program(batch, guided).lower(
-            self.packed, self.kernels, rows, controls, guided=guided, listed=listed, frames=layout.chunk_frames
-        )
-        return lowered
+        rows = jax.ShapeDtypeStruct((batch, self.config.layout.encoder_length), np.int32)
+        controls = Controls.of(batch, guidance=5.0 if guided else 0.0)
+        settings = self._settings(controls, self.config.layout.chunk_frames)
+        return self._program(batch, guided).lower(self.packed, self.kernels, rows, controls, **settings)
+
+    def _settings(self, controls: Controls, frames: int) -> dict[str, Any]:
+        """What a program is told by name."""
+        codes = self.config.layout.codebook_size
+        listed = None if self.plan.count_top_k else list_length(controls.top_k, codes)
+        return {"guided": _guided(controls), "listed": listed, "frames": frames}
 
     def _given(self, prefix: ArrayLike | None, batch: int, frames: int) -> jax.Array | None:
         """The prefix as int32 [B, chunk_frames, levels], -1 past its end; None if there is none."""
@@ -239,6 +257,10 @@ class Decoder:
                 raise InvalidOption(
                     f"The control {name} is {list(np.shape(value))}, not one value for each of {shape[0]} rows."
                 )
+
+
+def _guided(controls: Controls) -> bool:
+    return bool(np.any(np.asarray(controls.guidance) != 0))
 
 
 def attention_of(config: DepthformerConfig, plan: DecodePlan, device: jax.Device) -> Attention:

@@ -21,7 +21,7 @@ from darius.depthformer.packing import Block, Packed
 
 HEAD = 64
 THREADS = 512  # and one warp more, which sends
-STEPS = 8  # of 32 inputs: a tile
+TILE = 256  # inputs
 SHARED_BYTES = 232_448
 """What a block may have of a Hopper multiprocessor's shared memory."""
 
@@ -29,6 +29,10 @@ WINDOW = 1
 """Slots' worth of weights that are on their way to a block at a time."""
 
 CONSTANTS = dict[str, int | str]
+
+
+BITS = (16, 8)
+"""Of a weight: bfloat16, or whole numbers with a scale an output."""
 
 
 class DepthKernel(NamedTuple):
@@ -57,72 +61,117 @@ def possible(config: DepthformerConfig, device: jax.Device) -> bool:
     if cuda.architecture(device) != "90" or not fits(config) or not cuda.works(device):
         return False
     blocks = int(device.core_count)
-    return all(_most_slots(config, blocks) <= slots(config, rows, blocks) for rows in (1, 2))
+    return all(
+        _most_slots(config, blocks, bits) <= slots(config, rows, blocks, bits) for rows in (1, 2) for bits in BITS
+    )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def prepare(config: DepthformerConfig, packed: Packed) -> DepthKernel:
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def prepare(config: DepthformerConfig, packed: Packed, bits: int = 16) -> DepthKernel:
     """Orders the matrices; the depth stack's layers must not be stacked."""
     assert not isinstance(packed.depth, Block)
     layers: list[Block] = list(packed.depth)
 
     def ordered(name: str) -> jax.Array:
-        return jnp.stack([fragments(getattr(layer, name)) for layer in layers])
+        return jnp.stack([fragments(getattr(layer, name), bits) for layer in layers])
 
     return DepthKernel(
         query_key_value=ordered("query_key_value"),
         out=ordered("out"),
-        gate_up=jnp.stack([pairs(layer.gate_up) for layer in layers]),
+        gate_up=jnp.stack([pairs(layer.gate_up, bits) for layer in layers]),
         down=ordered("down"),
         norm=jnp.stack([layer.norm for layer in layers]),
         mlp_norm=jnp.stack([layer.mlp_norm for layer in layers]),
-        projection=jax.vmap(fragments)(packed.projection),
+        projection=jnp.stack([fragments(table, bits) for table in packed.projection]),
     )
 
 
-def fragments(matrix: jax.Array) -> jax.Array:
+def fragments(matrix: jax.Array, bits: int = 16) -> jax.Array:
     """[inputs, outputs] -> [units of 8 outputs, tiles of 256 inputs, steps of 32, 8 outputs, 4, 8 inputs].
 
-    A lane reads 8 inputs at once, a warp a step, as the tensor cores want them.
+    A lane reads 16 bytes at once, a warp a step, as the tensor cores want them. With 8 bits steps are of 64 inputs, and
+    what comes are bytes [units, 8 float32 scales and then the steps].
     """
     inputs, outputs = matrix.shape
-    parts = matrix.T.reshape(outputs // 8, 8, inputs // (32 * STEPS), STEPS, 4, 8)
-    return parts.transpose(0, 2, 3, 1, 4, 5)
+    piece = 128 // bits
+    scale, whole = quantised(matrix) if bits == 8 else (None, matrix)
+    parts = whole.T.reshape(outputs // 8, 8, inputs // TILE, TILE // 4 // piece, 4, piece).transpose(0, 2, 3, 1, 4, 5)
+    if scale is None:
+        return parts
+    weights = jax.lax.bitcast_convert_type(parts, jnp.uint8).reshape(outputs // 8, -1)
+    scales = jax.lax.bitcast_convert_type(scale, jnp.uint8).reshape(outputs // 8, -1)
+    return jnp.concatenate([scales, weights], axis=1)
 
 
-def pairs(gate_up: jax.Array) -> jax.Array:
+def quantised(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[inputs, outputs] -> a scale float32 for each output, and int8: the nearest multiples of it, 127 at most."""
+    wide = matrix.astype(jnp.float32)
+    scale = jnp.maximum(jnp.abs(wide).max(axis=0), 1e-20) / 127
+    return scale, jnp.round(wide / scale).astype(jnp.int8)
+
+
+def rounded(packed: Packed) -> Packed:
+    """Parameters whose decoder layers and projection are what 8 bits make of them: what such kernels compute with."""
+
+    def nearest(matrix: jax.Array) -> jax.Array:
+        scale, whole = quantised(matrix)
+        return (whole * scale).astype(matrix.dtype)
+
+    def each(block: Block) -> Block:
+        cross = block.cross and block.cross._replace(query=nearest(block.cross.query), out=nearest(block.cross.out))
+        halves = [nearest(half) for half in jnp.split(block.gate_up, 2, axis=1)]
+        return block._replace(
+            query_key_value=nearest(block.query_key_value),
+            out=nearest(block.out),
+            cross=cross,
+            gate_up=jnp.concatenate(halves, axis=1),
+            down=nearest(block.down),
+        )
+
+    assert isinstance(packed.temporal, tuple) and not isinstance(packed.temporal, Block)
+    assert isinstance(packed.depth, tuple) and not isinstance(packed.depth, Block)
+    return packed._replace(
+        temporal=tuple(each(block) for block in packed.temporal),
+        depth=tuple(each(block) for block in packed.depth),
+        projection=jnp.stack([nearest(table) for table in packed.projection]),
+    )
+
+
+def pairs(gate_up: jax.Array, bits: int = 16) -> jax.Array:
     """`fragments` of two matrices side by side, their units in turns: [units, 2, ...]."""
-    return jnp.stack([fragments(half) for half in jnp.split(gate_up, 2, axis=1)], axis=1)
+    return jnp.stack([fragments(half, bits) for half in jnp.split(gate_up, 2, axis=1)], axis=1)
 
 
 def code(
-    config: DepthformerConfig, rows: int, device: jax.Device, changes: CONSTANTS | None = None
+    config: DepthformerConfig, rows: int, device: jax.Device, bits: int = 16, changes: CONSTANTS | None = None
 ) -> tuple[str, int, int]:
     """`code_of` the depth stack."""
-    return code_of("depth_frame.cu", sizes, shared_bytes, config, rows, device, changes)
+    return code_of("depth_frame.cu", sizes, shared_bytes, config, rows, device, bits, changes)
 
 
 def code_of(
     name: str,
-    sizes: Callable[[DepthformerConfig, int, int], CONSTANTS],
-    shared_bytes: Callable[[DepthformerConfig, int, int, int], int],
+    sizes: Callable[[DepthformerConfig, int, int, int], CONSTANTS],
+    shared_bytes: Callable[[DepthformerConfig, int, int, int, int], int],
     config: DepthformerConfig,
     rows: int,
     device: jax.Device,
+    bits: int,
     changes: CONSTANTS | None = None,
 ) -> tuple[str, int, int]:
     """A kernel's PTX for a model on a device, how many blocks it runs in, and each one's shared memory.
 
     Args:
-      sizes: its constants; shared_bytes: its shared memory. Both of this model, these rows and so many blocks.
+      sizes: its constants; shared_bytes: its shared memory. Both of this model, these rows, so many blocks and bits.
+      bits: of a weight, see `BITS`.
       changes: constants other than the usual, to measure.
 
     Raises:
       CompileFailed: see `cuda.ptx`.
     """
     blocks = int(device.core_count)
-    constants = {**sizes(config, rows, blocks), **(changes or {})}
-    return compile_for(name, constants), blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]))
+    constants = {**sizes(config, rows, blocks, bits), **(changes or {})}
+    return compile_for(name, constants), blocks, shared_bytes(config, rows, blocks, int(constants["SLOTS"]), bits)
 
 
 def compile_for(name: str, constants: CONSTANTS) -> str:
@@ -147,7 +196,7 @@ def source(name: str) -> str:
     return read(name)
 
 
-def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
+def sizes(config: DepthformerConfig, rows: int, blocks: int, bits: int = 16) -> CONSTANTS:
     """The kernel's constants."""
     return {
         "ROWS": rows,
@@ -158,41 +207,55 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "LEVELS": config.layout.codec_levels,
         "CODES": config.layout.codebook_size,
         "BLOCKS": blocks,
-        "SLOTS": slots(config, rows, blocks),
-        "SLOT_INPUTS": slot_inputs(config),
+        "BITS": bits,
+        "SLOTS": slots(config, rows, blocks, bits),
+        "SLOT_INPUTS": slot_inputs(config, bits),
         "WINDOW": WINDOW,
         "KEPT_LAYERS": 1,
         "EPSILON": f"{config.norm_epsilon}f",
     }
 
 
-def slots(config: DepthformerConfig, rows: int, blocks: int) -> int:
+def slots(config: DepthformerConfig, rows: int, blocks: int, bits: int = 16) -> int:
     """Slots of the ring of weights: as many as fit."""
-    return (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * slot_inputs(config) + 16)
+    return (SHARED_BYTES - shared_bytes(config, rows, blocks, 0, bits)) // slot_bytes(config, bits)
 
 
-def slot_inputs(config: DepthformerConfig) -> int:
-    """Inputs of eight outputs whose weights fill a slot."""
-    return 512 if config.embed_dim % 512 == 0 else 256
+def slot_inputs(config: DepthformerConfig, bits: int = 16) -> int:
+    """Inputs of eight outputs whose weights fill a slot: 8 KiB of them at most."""
+    inputs = 8192 // bits
+    while config.embed_dim % inputs:
+        inputs //= 2
+    return inputs
 
 
-def _most_slots(config: DepthformerConfig, blocks: int) -> int:
+def slot_bytes(config: DepthformerConfig, bits: int) -> int:
+    """A slot with its gates, and with 8 bits with its scales."""
+    return bits * slot_inputs(config, bits) + 16 + (32 if bits == 8 else 0)
+
+
+def input_bytes(config: DepthformerConfig, rows: int, bits: int) -> int:
+    """What a product reads, in shared memory."""
+    most = max(config.embed_dim, config.mlp_dim)
+    return rows * (2 * (most + 64) + 4 + 4 * THREADS // 32 if bits == 8 else 2 * (most + 8))
+
+
+def _most_slots(config: DepthformerConfig, blocks: int, bits: int) -> int:
     """Slots that a phase of the kernel needs at once."""
-    width, inner, slot = config.embed_dim // 8, config.mlp_dim // 8, slot_inputs(config)
+    width, inner, slot = config.embed_dim // 8, config.mlp_dim // 8, slot_inputs(config, bits)
     parts, deep = config.embed_dim // slot, -(-config.mlp_dim // slot)
     return max(-(-3 * width // blocks) * parts, -(-width // blocks) * deep, 2 * -(-inner // blocks) * parts)
 
 
-def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) -> int:
+def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int, bits: int = 16) -> int:
     """Shared memory of a block; as `Shared` in the kernel."""
     widths = [3 * config.embed_dim, config.layout.codebook_size, config.mlp_dim]
     units = [-(-width // 8 // blocks) for width in widths]
     totals = max(units[0], units[1], 2 * units[2])
     tasks = -(-config.num_heads * rows // blocks)
     past = tasks * 2 * (2 * config.num_depth_layers * config.layout.codec_levels * (HEAD + 8) + HEAD)
-    halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
     floats = THREADS // 32 * (totals * rows * 8 + 68)
-    return slots * (16 * slot_inputs(config) + 16) + 2 * halves + past + 4 * floats + 256
+    return slots * slot_bytes(config, bits) + input_bytes(config, rows, bits) + past + 4 * floats + 256
 
 
 def draw_frame(

@@ -19,7 +19,9 @@ from darius.depthformer.fused import (
     WINDOW,
     code_of,
     fragments,
+    input_bytes,
     pairs,
+    slot_bytes,
     slot_inputs,
 )
 from darius.depthformer.layers import Context
@@ -54,22 +56,22 @@ class Seen(NamedTuple):
     bias: jax.Array  # float32 [R, S * 256]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def prepare(config: DepthformerConfig, packed: Packed) -> TemporalKernel:
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def prepare(config: DepthformerConfig, packed: Packed, bits: int = 16) -> TemporalKernel:
     """Orders the matrices; the temporal stack's layers must not be stacked."""
     assert not isinstance(packed.temporal, Block)
     layers: list[Block] = list(packed.temporal)
     crosses = [layer.cross for layer in layers if layer.cross is not None]
 
     def ordered(matrices: list[jax.Array]) -> jax.Array:
-        return jnp.stack([fragments(matrix) for matrix in matrices])
+        return jnp.stack([fragments(matrix, bits) for matrix in matrices])
 
     return TemporalKernel(
         query_key_value=ordered([layer.query_key_value for layer in layers]),
         out=ordered([layer.out for layer in layers]),
         cross_query=ordered([cross.query for cross in crosses]),
         cross_out=ordered([cross.out for cross in crosses]),
-        gate_up=jnp.stack([pairs(layer.gate_up) for layer in layers]),
+        gate_up=jnp.stack([pairs(layer.gate_up, bits) for layer in layers]),
         down=ordered([layer.down for layer in layers]),
         norm=jnp.stack([layer.norm for layer in layers]),
         cross_norm=jnp.stack([cross.norm for cross in crosses]),
@@ -115,13 +117,13 @@ def empty_memory(config: DepthformerConfig, rows: int) -> jax.Array:
 
 
 def code(
-    config: DepthformerConfig, rows: int, device: jax.Device, changes: CONSTANTS | None = None
+    config: DepthformerConfig, rows: int, device: jax.Device, bits: int = 16, changes: CONSTANTS | None = None
 ) -> tuple[str, int, int]:
     """`fused.code_of` the temporal stack."""
-    return code_of("temporal_frame.cu", sizes, shared_bytes, config, rows, device, changes)
+    return code_of("temporal_frame.cu", sizes, shared_bytes, config, rows, device, bits, changes)
 
 
-def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
+def sizes(config: DepthformerConfig, rows: int, blocks: int, bits: int = 16) -> CONSTANTS:
     """The kernel's constants."""
     return {
         "ROWS": rows,
@@ -132,22 +134,22 @@ def sizes(config: DepthformerConfig, rows: int, blocks: int) -> CONSTANTS:
         "FRAMES": config.layout.chunk_frames,
         "SLICES": slices(config),
         "BLOCKS": blocks,
-        "SLOT_INPUTS": slot_inputs(config),
+        "BITS": bits,
+        "SLOT_INPUTS": slot_inputs(config, bits),
         "WINDOW": WINDOW,
-        "SLOTS": (SHARED_BYTES - shared_bytes(config, rows, blocks, 0)) // (16 * slot_inputs(config) + 16),
+        "SLOTS": (SHARED_BYTES - shared_bytes(config, rows, blocks, 0, bits)) // slot_bytes(config, bits),
         "EPSILON": f"{config.norm_epsilon}f",
     }
 
 
-def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int) -> int:
+def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int, bits: int = 16) -> int:
     """Shared memory of a block; as `Shared` in the kernel."""
     units = [-(-width // 8 // blocks) for width in (3 * config.embed_dim, config.mlp_dim)]
     totals = max(units[0], 2 * units[1])
     tasks = -(-config.num_heads * rows // blocks)
     past = tasks * 2 * (2 * config.layout.chunk_frames * (HEAD + 8) + HEAD)
-    halves = rows * (max(config.embed_dim, config.mlp_dim) + 8)
     floats = THREADS // 32 * (totals * rows * 8 + 2) + SLICE + 8 * HEAD
-    return slots * (16 * slot_inputs(config) + 16) + 2 * halves + past + 4 * floats + 256
+    return slots * slot_bytes(config, bits) + input_bytes(config, rows, bits) + past + 4 * floats + 256
 
 
 def board_words(config: DepthformerConfig, rows: int) -> int:

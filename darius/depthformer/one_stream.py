@@ -20,9 +20,9 @@ from darius.depthformer.packing import Packed
 from darius.depthformer.sampling import Controls, gumbel
 from darius.depthformer.steps import Attention, start
 
-RAN_ON_A_CARD = {DepthformerConfig.large(): (2,)}
-"""Sizes and their numbers of rows (2 with guidance) that were measured there. The others, `base` among them, were
-tested on a CPU only, and take the plain path."""
+RAN_ON_A_CARD = {(DepthformerConfig.large(), 16): (2,)}
+"""Sizes with the bits of their weights, and their numbers of rows (2 with guidance), that were measured there. The
+others, `base` among them, were tested on a CPU only, and take the plain path."""
 
 
 class Kernels(NamedTuple):
@@ -39,20 +39,20 @@ class Compiled(NamedTuple):
     depth: tuple[str, int, int]
 
 
-def prepare(config: DepthformerConfig, packed: Packed) -> Kernels:
-    """Orders the matrices; neither stack's layers may be stacked."""
-    return Kernels(fused_temporal.prepare(config, packed), fused.prepare(config, packed))
+def prepare(config: DepthformerConfig, packed: Packed, bits: int = 16) -> Kernels:
+    """Orders the matrices, and with 8 bits rounds them; neither stack's layers may be stacked."""
+    return Kernels(fused_temporal.prepare(config, packed, bits), fused.prepare(config, packed, bits))
 
 
-def compiled_for(config: DepthformerConfig, device: jax.Device) -> dict[int, Compiled]:
+def compiled_for(config: DepthformerConfig, device: jax.Device, bits: int = 16) -> dict[int, Compiled]:
     """Both kernels by number of rows; nothing where they cannot run."""
-    wanted = RAN_ON_A_CARD.get(config, ())
+    wanted = RAN_ON_A_CARD.get((config, bits), ())
     if not wanted or not fused.possible(config, device):
         return {}
     makers = (fused_temporal.code, fused.code)
     try:
         with ThreadPoolExecutor() as pool:
-            made = {rows: [pool.submit(code, config, rows, device) for code in makers] for rows in wanted}
+            made = {rows: [pool.submit(code, config, rows, device, bits) for code in makers] for rows in wanted}
             return {rows: Compiled(*(code.result() for code in both)) for rows, both in made.items()}
     except cuda.CompileFailed as failed:
         logging.getLogger(__name__).warning("One stream is decoded without kernels of our own: %s", failed)

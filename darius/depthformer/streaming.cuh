@@ -9,8 +9,8 @@
 //
 // Constants: ROWS (2 with guidance: conditioned, unconditioned; else 1), WIDTH (of the residual, and all heads side by
 // side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, SLOT_INPUTS, WINDOW, EPSILON. HEAD is 64; WIDTH, INNER and
-// SLOT_INPUTS are multiples of 256.
-// Weights and caches are bfloat16, here as its 16 bits.
+// SLOT_INPUTS are multiples of 256. BITS of a matrix' weights: 16 for bfloat16, 8 for integers with a scale an output.
+// Norms, tables and caches are bfloat16, here as its 16 bits.
 #pragma once
 
 typedef unsigned short bf16;
@@ -38,6 +38,11 @@ __device__ __forceinline__ void write_word(unsigned* at, unsigned word) {
 __device__ __forceinline__ void multiply(float d[4], uint4 a, uint2 b) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+}
+// The same for whole numbers of 8 bits: m16n8k32, exact.
+__device__ __forceinline__ void multiply(int d[4], uint4 a, uint2 b) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]) : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
 }
 // Sixteen bytes into shared memory, until `copies_done`.
 __device__ __forceinline__ void copy_async(void* to, const void* from) {
@@ -133,11 +138,14 @@ __device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
 
 // A matrix lies in units of GROUPS times eight outputs, unit after unit; those of a block are blockIdx.x, blockIdx.x +
 // BLOCKS, ... A slot holds eight outputs' weights of SLOT_INPUTS inputs at most. Order within: see `fused.fragments`.
+// Eight outputs' weights of 8 bits begin with their scales.
+constexpr int SCALES = BITS == 8 ? 32 : 0;  // bytes
+constexpr int STEPS = BITS / 2;             // of a tile of 256 inputs, a warp each; 512 bytes
 template <int COUNT_, int GROUPS_, int INPUTS_>
 struct Matrix {
   static constexpr int COUNT = COUNT_, GROUPS = GROUPS_, INPUTS = INPUTS_;
   static constexpr int MOST = divide_up(COUNT, BLOCKS), PARTS = divide_up(INPUTS, SLOT_INPUTS), TILES = INPUTS / 256;
-  static constexpr size_t BYTES = (size_t)COUNT * GROUPS * INPUTS * 16;
+  static constexpr size_t EIGHT = INPUTS * BITS + SCALES, BYTES = COUNT * GROUPS * EIGHT;
   static __device__ __forceinline__ int mine() { return (COUNT - (int)blockIdx.x + BLOCKS - 1) / BLOCKS; }
 };
 typedef Matrix<3 * WIDTH / 8, 1, WIDTH> QueryKeyValue;
@@ -145,7 +153,7 @@ typedef Matrix<WIDTH / 8, 1, WIDTH> Out;
 typedef Matrix<INNER / 8, 2, WIDTH> GateUp;
 typedef Matrix<WIDTH / 8, 1, INNER> Down;
 
-constexpr int SLOT_BYTES = SLOT_INPUTS * 16, SLOT_TILES = SLOT_INPUTS / 256, TILE_BYTES = 4096;
+constexpr int SLOT_BYTES = SLOT_INPUTS * BITS + SCALES, SLOT_TILES = SLOT_INPUTS / 256, TILE_BYTES = 256 * BITS;
 
 struct Ring {
   unsigned char slots[SLOTS][SLOT_BYTES];
@@ -179,8 +187,8 @@ __device__ __forceinline__ void send_matrix(Ring& ring, unsigned& sent, const un
   for (int unit = blockIdx.x; unit < M::COUNT; unit += BLOCKS)
     for (int group = 0; group < M::GROUPS; ++group)
       for (int at = 0; at < M::INPUTS; at += SLOT_INPUTS) {
-        const int inputs = least(M::INPUTS - at, SLOT_INPUTS);
-        send(ring, sent, matrix + ((size_t)(unit * M::GROUPS + group) * M::INPUTS + at) * 16, inputs * 16, keeping);
+        const int before = at ? SCALES : 0, bytes = least(M::INPUTS - at, SLOT_INPUTS) * BITS + SCALES - before;
+        send(ring, sent, matrix + (unit * M::GROUPS + group) * M::EIGHT + at * BITS + before, bytes, keeping);
       }
 }
 
@@ -197,22 +205,33 @@ __device__ __forceinline__ void meet_and_free(Ring& ring, unsigned& taken, int m
   taken += many;
 }
 
-constexpr int INPUT = most(WIDTH, INNER) + PAD;
 template <int TOTALS>
 struct Workplace {
-  alignas(16) bf16 input[ROWS][INPUT];   // what the present product reads
+#if BITS == 8
+  alignas(16) signed char input[2][ROWS][most(WIDTH, INNER) + 64];  // as below in 16 bits: 256 times the first, plus the second
+  float factors[ROWS];            // of a row's 1
+  unsigned peaks[ROWS][WARPS];    // its largest, each warp's share
+#else
+  alignas(16) bf16 input[ROWS][most(WIDTH, INNER) + PAD];  // what the present product reads
+#endif
   float totals[WARPS][TOTALS][8][ROWS];  // its sums, each warp's share
   float powers[2][WARPS];                // sums of squares of the residual's parts; even and odd phases
 };
 
-// The tensor cores' operands of a step of 32 inputs: eight outputs' weights are A, those of half of the inputs in its
-// rows 0 to 7, of the other half in rows 8 to 15; the stream's rows are columns 0 and 1 of B for the one half, 2 and 3
-// for the other. So A is what a lane reads in one piece. `at` is the lane's piece of row lane / 4 % 2.
-__device__ __forceinline__ uint2 step_inputs(const bf16* at) {
-  const int column = threadIdx.x % 32 / 4;
-  if (column >= 4 || column % 2 >= ROWS) return make_uint2(0, 0);
-  const uint4 x = *(const uint4*)at;
-  return column < 2 ? make_uint2(x.x, x.z) : make_uint2(x.y, x.w);
+// The tensor cores' operands of a step of 512 / BITS inputs: eight outputs' weights are A, those of half of the inputs
+// in its rows 0 to 7, of the other half in rows 8 to 15; the stream's rows are columns 0 and 1 of B for the one half, 2
+// and 3 for the other; of 8 bits 4 to 7 are the same for the rows' lower halves. So A is what a lane reads in one piece.
+template <class Work>
+__device__ __forceinline__ uint2 step_inputs(const Work& work, int tile) {
+  const int column = threadIdx.x % 32 / 4, row = column % 2, first = tile * 256 + threadIdx.x / 32 % STEPS * (512 / BITS);
+  if (row >= ROWS) return make_uint2(0, 0);
+#if BITS == 8
+  const uint4 x = *(const uint4*)&work.input[column / 4][row][first + threadIdx.x % 4 * 16];
+#else
+  if (column >= 4) return make_uint2(0, 0);
+  const uint4 x = *(const uint4*)&work.input[row][first + threadIdx.x % 4 * 8];
+#endif
+  return column % 4 < 2 ? make_uint2(x.x, x.z) : make_uint2(x.y, x.w);
 }
 // What lanes 0, 4, 8, ... then know: an output's sums, of both rows.
 __device__ __forceinline__ float2 step_sums(const float d[4]) {
@@ -220,31 +239,43 @@ __device__ __forceinline__ float2 step_sums(const float d[4]) {
   const float2 mine = first ? make_float2(d[0], d[1]) : make_float2(d[2], d[3]);
   return make_float2(mine.x + __shfl_xor_sync(~0u, mine.x, 1), mine.y + __shfl_xor_sync(~0u, mine.y, 1));
 }
+__device__ __forceinline__ float2 step_sums(const int d[4]) {
+  const float floats[4] = {(float)d[0], (float)d[1], (float)d[2], (float)d[3]};
+  const float2 mine = step_sums(floats);  // of upper halves in lanes 0 and 1, of lower ones in 2 and 3
+  return make_float2(256 * mine.x + __shfl_xor_sync(~0u, mine.x, 2), 256 * mine.y + __shfl_xor_sync(~0u, mine.y, 2));
+}
 
-// The input times the block's units of a matrix; a warp takes an eighth of every second tile of 256 inputs.
+// The input times the block's units of a matrix; a warp takes a step of every (WARPS / STEPS)th tile of 256 inputs.
 template <class M, class Work>
 __device__ __forceinline__ void product(Ring& ring, unsigned& taken, Work& work) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8;
-  constexpr int OUTPUTS = M::MOST * M::GROUPS;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % STEPS;
+  constexpr int OUTPUTS = M::MOST * M::GROUPS, AT_ONCE = WARPS / STEPS;
   const int many = M::mine() * M::GROUPS * M::PARTS;
-  const bf16* input = &work.input[lane / 4 % 2 < ROWS ? lane / 4 % 2 : 0][step * 32 + lane % 4 * 8];
   meet_for(ring, taken, many);
+#if BITS == 8
+  int sums[OUTPUTS][4] = {};
+#else
   float sums[OUTPUTS][4] = {};
+#endif
 #pragma unroll
-  for (int pair = 0; pair < M::TILES; pair += 2) {
-    const int tile = pair + warp / 8;
-    if (M::TILES % 2 && tile == M::TILES) break;
-    const uint2 x = step_inputs(input + tile * 256);
+  for (int tiles = 0; tiles < M::TILES; tiles += AT_ONCE) {
+    const int tile = tiles + warp / STEPS;
+    if (M::TILES % AT_ONCE && tile >= M::TILES) break;
+    const uint2 x = step_inputs(work, tile);
 #pragma unroll
     for (int output = 0; output < OUTPUTS; ++output) {  // whatever lies in slots that are not the block's
       const unsigned slot = (taken + output * M::PARTS + tile / SLOT_TILES) % SLOTS;
-      const uint4 w = *(const uint4*)(ring.slots[slot] + tile % SLOT_TILES * TILE_BYTES + (step * 32 + lane) * 16);
-      multiply(sums[output], w, x);
+      const int before = tile < SLOT_TILES ? SCALES : 0;
+      multiply(sums[output], *(const uint4*)(ring.slots[slot] + before + tile % SLOT_TILES * TILE_BYTES + (step * 32 + lane) * 16), x);
     }
   }
 #pragma unroll
   for (int output = 0; output < OUTPUTS; ++output) {
-    const float2 sum = step_sums(sums[output]);
+    float2 sum = step_sums(sums[output]);
+#if BITS == 8
+    const float scale = ((const float*)ring.slots[(taken + output * M::PARTS) % SLOTS])[lane / 4];
+    sum = make_float2(sum.x * (scale * work.factors[0]), sum.y * (scale * work.factors[ROWS - 1]));
+#endif
     if (lane % 4 == 0) {
       work.totals[warp][output][lane / 4][0] = sum.x;
       if (ROWS == 2) work.totals[warp][output][lane / 4][ROWS - 1] = sum.y;
@@ -264,20 +295,68 @@ __device__ __forceinline__ float total(const Work& work, int output, int row, in
   return even + odd;
 }
 
+// Vectors of four neighbours become the input: VECTORS of them a row, row after row, a thread's every THREADS apart.
+template <int VECTORS, int MANY, class Work>
+__device__ __forceinline__ void put(Work& work, const float4 (&x)[MANY]) {
+#if BITS == 8
+  unsigned peaks[ROWS] = {};  // floats that are not negative have the order of their bits
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) {
+    const int row = (threadIdx.x + i * THREADS) / VECTORS;
+    const float peak = fmaxf(fmaxf(fabsf(x[i].x), fabsf(x[i].y)), fmaxf(fabsf(x[i].z), fabsf(x[i].w)));
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r)
+      if (row == r && __float_as_uint(peak) > peaks[r]) peaks[r] = __float_as_uint(peak);
+  }
+#pragma unroll
+  for (int r = 0; r < ROWS; ++r) {
+    peaks[r] = __reduce_max_sync(~0u, peaks[r]);
+    if (threadIdx.x % 32 == 0) work.peaks[r][threadIdx.x / 32] = peaks[r];
+  }
+  meet();
+  float inverse[ROWS];
+#pragma unroll
+  for (int r = 0; r < ROWS; ++r) {
+    const float peak = fmaxf(__uint_as_float(__reduce_max_sync(~0u, work.peaks[r][threadIdx.x % WARPS])), 1e-30f);
+    inverse[r] = 127 * 256 / peak;
+    if (threadIdx.x == 0) work.factors[r] = peak / (127 * 256);
+  }
+#endif
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) {
+    const int vector = threadIdx.x + i * THREADS, row = vector / VECTORS, column = vector % VECTORS * 4;
+    if (row >= ROWS) continue;
+#if BITS == 8
+    const float by = inverse[row ? ROWS - 1 : 0], all[4] = {x[i].x * by, x[i].y * by, x[i].z * by, x[i].w * by};
+    unsigned upper = 0, lower = 0;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int whole = __float2int_rn(all[j]), high = (whole + 128) >> 8;
+      upper |= (high & 255u) << 8 * j, lower |= (whole & 255u) << 8 * j;
+    }
+    *(unsigned*)&work.input[0][row][column] = upper, *(unsigned*)&work.input[1][row][column] = lower;
+#else
+    *(uint2*)&work.input[row][column] = narrow(x[i]);
+#endif
+  }
+}
+
 // Rows of the residual times a norm's scale become the input; the norm's factor is left to the product's end.
 // read(row, column) gives four neighbours.
 template <class Work, class Read>
 __device__ __forceinline__ void take_residual(Work& work, int phase, const bf16* scale, Read read) {
   constexpr int EACH = WIDTH / 4;
   const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
+  float4 scaled[1] = {make_float4(0, 0, 0, 0)};
   if (row < ROWS) {
     const float4 s = wide(scale + column), x = read(row, column);
-    *(uint2*)&work.input[row][column] = narrow(make_float4(x.x * s.x, x.y * s.y, x.z * s.z, x.w * s.w));
+    scaled[0] = make_float4(x.x * s.x, x.y * s.y, x.z * s.z, x.w * s.w);
     float power = x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
 #pragma unroll
     for (int apart = 16; apart; apart /= 2) power += __shfl_xor_sync(~0u, power, apart);
     if (threadIdx.x % 32 == 0) work.powers[phase % 2][threadIdx.x / 32] = power;
   }
+  put<EACH>(work, scaled);
 }
 template <class Work>
 __device__ __forceinline__ float norm_factor(const Work& work, int phase, int row) {
@@ -297,11 +376,7 @@ __device__ __forceinline__ void take_board(Work& work, const unsigned* board, un
 #pragma unroll
   for (int i = 0; i < MANY; ++i) at[i] = board + 4 * least(threadIdx.x + i * THREADS, ALL - 1);
   await(x, at, tag);
-#pragma unroll
-  for (int i = 0; i < MANY; ++i) {
-    const int vector = least(threadIdx.x + i * THREADS, ALL - 1);
-    *(uint2*)&work.input[vector / EACH][vector % EACH * 4] = narrow(x[i]);
-  }
+  put<EACH>(work, x);
 }
 
 // 0.5 x (1 + tanh(...)), told by the logistic function.

@@ -13,7 +13,7 @@ static_assert(OWN <= THREADS && ROWS * WIDTH / 4 <= THREADS, "a thread an elemen
 constexpr int TOTALS = most(most(QueryKeyValue::MOST, Out::MOST), 2 * GateUp::MOST);
 constexpr int LOOKS = ROWS * HEADS * SLICES;  // a head's attention to a slice of the encoder's output
 constexpr size_t SPAN = (size_t)ROWS * HEADS * FRAMES * HEAD;  // of a layer's keys or values
-constexpr int SLICE_BYTES = 256 * HEAD * 2, SLICE_SLOTS = divide_up(SLICE_BYTES, SLOT_BYTES);
+constexpr int SLICE_TILE = 4096, SLICE_BYTES = 256 * HEAD * 2, SLICE_SLOTS = divide_up(SLICE_BYTES, SLOT_BYTES);
 
 struct Shared {
   Ring ring;
@@ -94,7 +94,7 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
   for (int i = 0; i < 4; ++i) {
     const int unit = warp / 8 * 4 + i;
     float sums[4] = {};
-    multiply(sums, of_slice(ring, taken + SLICE_SLOTS, unit * TILE_BYTES + (step * 32 + lane) * 16), shares);
+    multiply(sums, of_slice(ring, taken + SLICE_SLOTS, unit * SLICE_TILE + (step * 32 + lane) * 16), shares);
     const float mix = step_sums(sums).x;
     if (part == 0) shared.mixed[step][unit * 8 + column] = mix;
   }
@@ -113,6 +113,7 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
 __device__ __forceinline__ void take_seen(Shared& shared, const unsigned* boards, unsigned tag) {
   constexpr int EACH = WIDTH / 4;
   const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
+  float4 seen[1] = {make_float4(0, 0, 0, 0)};
   if (row < ROWS) {
     const unsigned* at[2 * SLICES];
     float4 x[2 * SLICES], all = make_float4(0, 0, 0, 0);  // mixes, then statistics
@@ -131,8 +132,9 @@ __device__ __forceinline__ void take_seen(Shared& shared, const unsigned* boards
       sum += weight * x[SLICES + s].y;
       all.x += weight * x[s].x, all.y += weight * x[s].y, all.z += weight * x[s].z, all.w += weight * x[s].w;
     }
-    *(uint2*)&shared.work.input[row][column] = narrow(make_float4(all.x / sum, all.y / sum, all.z / sum, all.w / sum));
+    seen[0] = make_float4(all.x / sum, all.y / sum, all.z / sum, all.w / sum);
   }
+  put<EACH>(shared.work, seen);
 }
 
 // Joined layers: every matrix has its layers one after the other, so have the norms, [LAYERS][WIDTH].

@@ -122,6 +122,10 @@ inline int __shfl_xor_sync(unsigned m, int x, int apart) { return (int)__shfl_sy
 inline unsigned __reduce_add_sync(unsigned, unsigned x) {
   return fibers::exchange(&x, 1, [](fibers::Warp& w) { unsigned sum = 0; for (auto& word : w.words) sum += word[0]; return sum; });
 }
+inline unsigned __reduce_max_sync(unsigned, unsigned x) {
+  return fibers::exchange(&x, 1, [](fibers::Warp& w) { unsigned most = 0; for (auto& word : w.words) if (word[0] > most) most = word[0]; return most; });
+}
+inline int __float2int_rn(float x) { return (int)std::nearbyint(x); }
 inline unsigned __shfl_down_sync(unsigned m, unsigned x, int apart) {
   const int lane = fibers::now().thread % 32;
   return __shfl_sync(m, x, lane + apart < 32 ? lane + apart : lane);
@@ -165,6 +169,23 @@ inline void multiply(float d[4], uint4 a, uint2 b) {
         for (int half = 0; half < 2; ++half) {
           const unsigned a = w.words[row * 4 + t][half * 2 + i / 2], b = w.words[(part * 2 + i % 2) * 4 + t][4 + half];
           sums.v[i] += low(a) * low(b) + high(a) * high(b);
+        }
+    return sums;
+  });
+  for (int i = 0; i < 4; ++i) d[i] += sums.v[i];
+}
+// The same of whole numbers of 8 bits, A [16][32] and B [32][8], as m16n8k32 has them.
+inline void multiply(int d[4], uint4 a, uint2 b) {
+  const unsigned words[6] = {a.x, a.y, a.z, a.w, b.x, b.y};
+  const int lane = fibers::now().thread % 32, row = lane / 4, part = lane % 4;
+  struct Four { int v[4]; };
+  const Four sums = fibers::exchange(words, 6, [&](fibers::Warp& w) {
+    Four sums = {};
+    for (int i = 0; i < 4; ++i)
+      for (int t = 0; t < 4; ++t)
+        for (int half = 0; half < 2; ++half) {
+          const unsigned a = w.words[row * 4 + t][half * 2 + i / 2], b = w.words[(part * 2 + i % 2) * 4 + t][4 + half];
+          for (int byte = 0; byte < 32; byte += 8) sums.v[i] += (signed char)(a >> byte) * (signed char)(b >> byte);
         }
     return sums;
   });

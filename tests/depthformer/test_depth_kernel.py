@@ -45,9 +45,9 @@ def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return build(tmp_path_factory.mktemp("kernel"), "emulate_depth_frame.cpp", constants), rows
 
 
-def emulate(library: ctypes.CDLL, packed: Packed, context, noise, known, dials) -> tuple[np.ndarray, np.ndarray]:
+def emulate(library: ctypes.CDLL, packed: Packed, context, noise, known, dials, bits: int = 16):
     rows = len(context)
-    weights = fused.prepare(CONFIG, packed)
+    weights = fused.prepare(CONFIG, packed, bits)
     inputs = [*weights[:6], packed.decoder_norm, weights.projection, packed.embedding, packed.depth_bias]
     board = rows * (6 * CONFIG.embed_dim + CONFIG.mlp_dim + CODES)
     inputs += [context, noise, known, dials, np.zeros(board, np.uint32)]
@@ -107,3 +107,22 @@ def test_the_shared_memory_that_is_asked_for_is_enough(kernel) -> None:
     library.shared_size.restype = ctypes.c_long
     needed = library.shared_size()
     assert needed <= fused.shared_bytes(CONFIG, rows, BLOCKS, SLOTS) <= needed + 1024
+
+
+def test_a_frame_of_8_bits_is_that_of_the_rounded_weights(
+    packed: Packed, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    constants = {**fused.sizes(CONFIG, 2, BLOCKS, 8), "SLOTS": SLOTS}
+    library = build(tmp_path_factory.mktemp("kernel"), "emulate_depth_frame.cpp", constants)
+    context = np.asarray(jax.random.normal(jax.random.key(3), (2, 256)), np.float32)
+    noise = np.zeros((LEVELS, CODES), np.float32)
+    dials = np.array([2.0, 0.0, 0, LAYOUT.codec_offset], np.float32)
+    codes, _, logits = emulate(library, packed, context, noise, np.full(LEVELS, -1, np.int32), dials, 8)
+    expected, _, short = network(fused.rounded(packed), context, codes, noise, dials)
+    np.testing.assert_allclose(logits, expected, atol=0.1)
+    assert short.max() < 0.2 and (short == 0).any()
+    # The weights as they are give others: rounding them costs something, and the kernel did it.
+    as_they_are, _, _ = network(packed, context, codes, noise, dials)
+    assert np.abs(logits - expected).mean() < np.abs(logits - as_they_are).mean()
+    library.shared_size.restype = ctypes.c_long
+    assert library.shared_size() <= fused.shared_bytes(CONFIG, 2, BLOCKS, SLOTS, 8) <= library.shared_size() + 1024
