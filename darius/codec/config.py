@@ -53,6 +53,7 @@ class CodecConfig:
       channel_recombo_block: the encoder block that joins the branches (may be negative; the blocks are those of
         `ratios` and then the bottleneck).
       lookahead_frames: frames that the decoder sees ahead of the one it renders.
+      decoder_units: residual units at the decoder's bottleneck; one in the original.
       fold: (steps, bins) of the spectrogram that the network sees as channels of one position; (1, 1) in the original.
       compression: exponent of the magnitudes that the network sees and makes; 1 (linear) in the original, whose
         gains a small network could not learn quickly.
@@ -77,6 +78,7 @@ class CodecConfig:
     channel_splits: int = 2
     channel_recombo_block: int = -2
     lookahead_frames: int = 1
+    decoder_units: int = 1
     fold: Pair = (1, 1)
     compression: float = 1.0
 
@@ -194,7 +196,8 @@ class CodecConfig:
         projected shortcut, whether its widths differ or not (so the original is built).
         """
         width = self.decoder_width
-        blocks = [self._block("input_layers_residual_unit", width, width, (1, 1), split=False)]
+        names = ["input_layers_residual_unit", *(f"bottleneck_{n}" for n in range(1, self.decoder_units))]
+        blocks = [self._block(name, width, width, (1, 1), split=False) for name in names]
         inputs, after_join = width, False
         for number, (stride, mult) in enumerate(zip(self.ratios[::-1], self.mults[::-1], strict=True)):
             index = len(self.ratios) - 1 - number

@@ -14,10 +14,10 @@ import pytest
 
 from darius.audio import loudness
 from darius.audio.waveform import Waveform
-from darius.codec import weights
+from darius.codec import network, weights
 from darius.codec.codec import Codec
 from darius.codec.config import CodecConfig
-from recipes.tiny.codec import data, losses, measures, quantiser, ship, step, train
+from recipes.tiny.codec import data, losses, measures, quantiser, ship, step, train, widen
 from recipes.tiny.codec import pool as pools
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +63,20 @@ def test_refining_the_decoder_leaves_encoder_and_codebooks_as_they_are():
     assert np.isfinite(float(parts["loss"]))
     for name, value in weights.flatten(state.params).items():
         assert (np.abs(value - before[name]).max() > 0) == name.startswith("decoder/"), name
+
+
+def test_a_widened_decoder_says_what_it_said_before_and_its_new_channels_hear_the_old_ones():
+    params = weights.initialise(SMALL, jax.random.key(0))
+    wide_config, wide = widen.widened(SMALL, params, depth=6, units=2)
+    weights.check(wide_config, wide)
+    embeddings = np.random.default_rng(1).normal(size=(1, 3, SMALL.num_features)).astype(np.float32)
+    decode = jax.jit(network.decode_spectrogram, static_argnums=0)
+    said = [np.asarray(decode(c, p, embeddings)) for c, p in ((SMALL, params), (wide_config, wide))]
+    np.testing.assert_allclose(said[1], said[0], atol=1e-5 * np.abs(said[0]).max())
+    before, after = weights.flatten(params), weights.flatten(wide)
+    assert all(after[name] is before[name] for name in before if not name.startswith("decoder/"))
+    new = np.asarray(wide["decoder"]["decoder_1"]["conv2d_3x3"]["conv"]["kernel"])
+    assert (new[:, :, :4, 4:] != 0).all() and (new[:, :, 4:, :4] == 0).all()
 
 
 def test_the_loudness_loss_hears_what_a_loudness_meter_hears():

@@ -35,10 +35,12 @@ class Special:
         return to_int16(np.concatenate(pieces)[:length])
 
     def lone_sounds(self, length: int) -> NDArray[np.int16]:
-        """Three notes or hits a second at random places, each at a random pan, pitch and level."""
+        """Two to twelve notes or hits a second at random places, each at a random pan and level, some slowed down."""
         out = np.zeros((length, 2), np.float32)
-        for _ in range(3 * length // RATE):
+        for _ in range(round(2 * 6 ** self.rng.random() * length / RATE)):
             sound = self.sounds[self.rng.integers(len(self.sounds))]
+            if self.rng.random() < 0.3:
+                sound = self._faster(sound[:, None])[:, 0]
             begin = int(self.rng.integers(-len(sound) // 2, length))
             part = sound[max(0, -begin) :][: length - max(0, begin)]
             pan = self.rng.uniform(0.2, 0.8)

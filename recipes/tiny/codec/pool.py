@@ -57,9 +57,9 @@ def add(pool: Pool, block: NDArray[np.int16], rng: np.random.Generator) -> Pool:
 def windows(pool: Pool, key: jax.Array, rows: int, length: int) -> jax.Array:
     """float32 [rows, length, 2] of any clips from any sample, each at its own level (-20 to +3 dB of the source).
 
-    Half of them are tilted towards the bass or the treble.
+    Half of them are tilted towards the bass or the treble, and half go through a random equaliser.
     """
-    kinds, places, starts, gains, tilts = jax.random.split(key, 5)
+    kinds, places, starts, gains, tilts, bands = jax.random.split(key, 6)
     kind, place = jax.random.uniform(kinds, (rows,)), jax.random.uniform(places, (rows,))
     lone = (place * LONE).astype(jnp.int32)
     recorded = LONE + (place * RECORDED).astype(jnp.int32)
@@ -75,6 +75,26 @@ def windows(pool: Pool, key: jax.Array, rows: int, length: int) -> jax.Array:
     tilt = jnp.maximum(jax.random.uniform(tilts, (rows, 1, 1), minval=-1.0, maxval=1.0), 0.0) * 1.4 - 0.7
     tilted = sound + tilt * jnp.pad(sound, ((0, 0), (1, 0), (0, 0)))[:, :-1]
     sound = jnp.where(tilt > -0.7, tilted, sound)
+    sound = equalised(sound, bands)
     gain = 10 ** (jax.random.uniform(gains, (rows, 1, 1), minval=-20.0, maxval=3.0) / 20)
     loudest = jnp.abs(sound).max((1, 2), keepdims=True)
     return sound * jnp.minimum(gain, 1 / jnp.maximum(loudest, 1e-3))
+
+
+def equalised(sound: jax.Array, key: jax.Array) -> jax.Array:
+    """Half of the rows [rows, n, 2] through smooth random gains (4 dB off as a rule), some of them with an end cut off.
+
+    Real loops are duller, brighter and boomier than what the generator makes; some have nothing above a few kHz.
+    """
+    curves, choices, lows, highs = jax.random.split(key, 4)
+    rows, length, _ = sound.shape
+    octave = jnp.log2(jnp.arange(length // 2 + 1) * (48_000 / length) + 20) - jnp.log2(20.0)
+    points = 4 * jax.random.normal(curves, (rows, 12))
+    curve = jax.vmap(lambda values: jnp.interp(octave, jnp.arange(12.0), values))(points)
+    choice = jax.random.uniform(choices, (rows, 3))
+    high = jax.random.uniform(highs, (rows, 1), minval=5.5, maxval=10.0)  # 0.9 to 20 kHz
+    low = jax.random.uniform(lows, (rows, 1), minval=1.0, maxval=4.0)  # 40 to 320 Hz
+    curve -= jnp.where(choice[:, 1:2] < 0.3, 48 * jnp.maximum(octave - high, 0), 0)
+    curve -= jnp.where(choice[:, 2:] < 0.15, 24 * jnp.maximum(low - octave, 0), 0)
+    spectrum = jnp.fft.rfft(sound, axis=1) * (10 ** (jnp.maximum(curve, -90) / 20))[:, :, None]
+    return jnp.where(choice[:, :1, None] < 0.5, jnp.fft.irfft(spectrum, length, axis=1), sound)

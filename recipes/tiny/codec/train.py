@@ -18,12 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from darius.codec import network, weights
 from darius.codec.config import CodecConfig
 from darius.codec.stft import spectrogram
+from recipes.tiny.codec import losses, quantiser, step
 from recipes.tiny.codec import pool as pools
-from recipes.tiny.codec import quantiser, step
 from recipes.tiny.codec.pool import Pool
 
 Refill = Callable[[Pool], Pool]
@@ -31,7 +32,10 @@ Refill = Callable[[Pool], Pool]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """rows of `frames` codec frames a step; the rate falls as a cosine of the clock once the quantiser is in."""
+    """rows of `frames` codec frames a step; the rate falls as a cosine of the clock once the quantiser is in.
+
+    Of a refinement, a moving `average` of the weights is what is measured every `check_every` steps, and kept.
+    """
 
     rows: int = 48
     frames: int = 32
@@ -41,6 +45,8 @@ class Settings:
     refill_every: int = 20
     log_every: int = 100
     hopeless_mel: float = 10.0
+    average: float = 0.998
+    check_every: int = 500
     seed: int = 0
 
 
@@ -78,6 +84,7 @@ def refine(
     params: step.Params,
     names: tuple[str, ...],
     pool: Pool,
+    held: NDArray[np.int16],
     refill: Refill,
     until: float,
     out: Path,
@@ -86,17 +93,63 @@ def refine(
     """Trains parts (`names`) of a trained codec until the monotonic clock says `until`; codebooks stay as they are.
 
     Writes `joint.npz` and `log.jsonl` to `out`.
+
+    Args:
+      held: clips [clips, n, 2] that are not trained on; the weights that do best on them are what comes back.
     """
     out.mkdir(parents=True, exist_ok=True)
     state = step.start(params, settings.rows * settings.frames, trained=names)
     advance = _compiled(
         config, settings, partial(step.refine, config, names), (state, pool, jax.random.key(0), jnp.float32(0))
     )
+    keeper = Keeper(config, {name: params[name] for name in names}, held, settings)
     began = time.monotonic()
-    run = _Run(config, settings, refill, out, began, until)
+    run = _Run(config, settings, refill, out, began, until, after=lambda count, state: keeper.see(count, state.params))
     state, pool = run.go("joint", advance, state, pool, until=until)
-    save(out / "joint.npz", state.params)
-    return state.params
+    keeper.check(run.count, state.params)
+    best = state.params | keeper.best
+    save(out / "joint.npz", best)
+    return best
+
+
+class Keeper:
+    """Averages the trained parts of the parameters and keeps the average that does best on held-out clips."""
+
+    def __init__(self, config: CodecConfig, trained: step.Params, held: NDArray[np.int16], settings: Settings) -> None:
+        self.best = self.average = jax.tree.map(jnp.copy, trained)
+        self.lowest = math.inf
+        self.settings = settings
+        self.held = jnp.asarray(held)
+
+        @jax.jit
+        def move(average: step.Params, trained: step.Params, share: jax.Array) -> step.Params:
+            return jax.tree.map(lambda a, b: a + share * (b - a), average, trained)
+
+        @jax.jit
+        def measure(params: step.Params, held: jax.Array) -> step.Parts:
+            wave = held.astype(jnp.float32) / 32768
+            embeddings = network.encode_spectrogram(config, params, spectrogram(config, wave))
+            levels = jnp.full(len(held), config.num_levels)
+            done = quantiser.train_pass(params["quantizer"]["embedding"], embeddings, levels)
+            return step.distances(config, params, done.quantised, wave, jax.random.key(0))
+
+        self._move, self._measure = move, measure
+
+    def see(self, count: int, params: step.Params) -> None:
+        """After every step; the first steps count for more in the average."""
+        share = max(1 - self.settings.average, 1 / (count + 1))
+        self.average = self._move(self.average, {name: params[name] for name in self.average}, jnp.float32(share))
+        if count % self.settings.check_every == 0:
+            self.check(count, params)
+
+    def check(self, count: int, params: step.Params) -> None:
+        """Measures the average, and keeps it if there was no better one."""
+        parts = self._measure(params | self.average, self.held)
+        aim = float(losses.total(parts))
+        numbers = " ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
+        print(f"held out {count}: aim {aim:.4f} {numbers}", flush=True)
+        if aim < self.lowest:
+            self.lowest, self.best = aim, self.average
 
 
 def last_loss(out: Path, name: str = "mel_2048", lines: int = 5) -> float:
@@ -137,6 +190,7 @@ class _Run:
     out: Path
     began: float
     until: float
+    after: Callable[[int, step.State], None] | None = None
     count: int = 0
     saved: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -147,6 +201,8 @@ class _Run:
             rate = self.rate(falls=name == "joint", first=first)
             state, parts = advance(state, pool, jax.random.fold_in(key, self.count), jnp.float32(rate))
             self.count += 1
+            if self.after:
+                self.after(self.count, state)
             if self.count % self.settings.refill_every == 0:
                 pool = self.refill(pool)
                 jax.block_until_ready(parts)
