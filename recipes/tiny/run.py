@@ -29,7 +29,7 @@ from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from recipes.tiny import sizes, supply
 from recipes.tiny.codec import pool as sounds
-from recipes.tiny.codec import ship
+from recipes.tiny.codec import ship, widen
 from recipes.tiny.codec import train as codec_training
 from recipes.tiny.lm import batches, listening, paces, package, structure
 from recipes.tiny.lm import train as lm_training
@@ -39,6 +39,8 @@ Pace = Callable[[str], Any]
 VARIANTS = 3 + supply.TEXTS + supply.NAMES + supply.MIXED
 ROWS = 14
 """Clips of a shard that are trained on: as many are always there, the others are held out."""
+HELD, HELD_SAMPLES = 24, 8 * 48_000
+"""Held-out clips by which a refinement of the codec is judged, and how much of each."""
 
 
 def main() -> None:
@@ -99,10 +101,13 @@ def _settings(args: argparse.Namespace) -> lm_training.Settings:
 def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> tuple[CodecConfig, Any]:
     """The codec, trained on whatever is rendered while it learns; with --refine parts of an earlier one."""
     earlier = ship.load_any(args.refine) if args.refine else None
+    if earlier and args.decoder_depth:
+        earlier = widen.widened(*earlier, args.decoder_depth, args.decoder_units)
     config = earlier[0] if earlier else sizes.codec()
     samples = round(args.seconds * config.sample_rate)
     pool = sounds.start(args.pool, samples, order.one_shots)
     rng, used = np.random.default_rng(args.first_seed), set()
+    held: list[NDArray[np.int16]] = []
 
     def refill(pool: sounds.Pool, most: int = 1) -> sounds.Pool:
         fresh = [path for path in supply.finished(order.folder) if path not in used]
@@ -110,6 +115,9 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
             used.add(sidecar)
             sound, records, _ = supply.read(sidecar)
             trained = [row for row, record in enumerate(records) if record["split"] == "train"][:ROWS]
+            if len(held) < HELD:
+                others = [row for row, record in enumerate(records) if record["split"] != "train"]
+                held.extend(np.asarray(sound[others, -HELD_SAMPLES:]))
             pool = sounds.add(pool, np.asarray(sound[trained]), rng)
         return pool
 
@@ -121,7 +129,8 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
         rows=args.rows, frames=args.codec_frames, rate=args.codec_rate, log_every=args.log_every
     )
     if earlier:
-        params = codec_training.refine(*earlier, tuple(args.parts), pool, refill, until, args.out, settings)
+        known = np.stack(held[:HELD])
+        params = codec_training.refine(*earlier, tuple(args.parts), pool, known, refill, until, args.out, settings)
     else:
         params = codec_training.train(config, pool, refill, until, args.out, settings)
     print(f"codec has heard {len(used)} shards of {len(supply.finished(order.folder))}", flush=True)
@@ -298,6 +307,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, help="a trained codec; without it one is trained first")
     parser.add_argument("--refine", type=Path, help="a trained codec that is to learn more; its codebooks stay")
     parser.add_argument("--parts", nargs="+", default=["decoder"], help="of the codec to refine: encoder, decoder")
+    parser.add_argument("--decoder-depth", type=int, help="with --refine: make the decoder that wide first")
+    parser.add_argument("--decoder-units", type=int, default=1, help="and that deep at its bottleneck")
     parser.add_argument("--codec-rate", type=float, default=6e-4)
     parser.add_argument("--codec-minutes", type=float, default=5.0)
     parser.add_argument("--worst-mel", type=float, default=6.0, help="training distance, dB, of a codec worth having")
