@@ -6,7 +6,7 @@ engine for nothing but this, so another model is another implementation and no c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -104,6 +104,14 @@ class Engine(Protocol):
 
     def nothing(self) -> Codes:
         """The context of music that begins without a loop, int32 [up to memory_frames, levels]."""
+        ...
+
+    def programs(self, streams: int, knobs: Knobs, frames: int) -> list[Callable[[], None]]:
+        """What `advance` needs compiled for so many streams (and `begin`, for one), a call each.
+
+        The calls execute nothing on the device and may be made at any time, at the same time, in any thread. None:
+        it is compiled when it is first played.
+        """
         ...
 
     def begin(self, context: Codes, seed: int, knobs: Knobs) -> Streams:

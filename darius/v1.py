@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +87,23 @@ class ChunkPlayer:
     def nothing(self) -> Codes:
         """Silence, as the original has it."""
         return silence_codes(self)
+
+    def programs(self, streams: int, knobs: Knobs, frames: int) -> list[Callable[[], None]]:
+        """The language model's, the codec's, and of one stream also what silence and its beginning need."""
+        again, codec, levels = self.prefix_frames, self.codec, self.levels
+        chunk, seed = np.zeros(streams, np.int32), np.zeros(streams, np.uint32)
+        dials = controls(Streams(context=chunk, codec=None, chunk=chunk, seed=seed), [knobs] * streams)
+        needed: list[Callable[[], None]] = [
+            functools.partial(self.decoder.compile, dials, frames=again + frames, prefix=again > 0),
+            functools.partial(codec.compile_step, streams, frames, levels),
+        ]
+        if streams == 1:
+            past = codec.history_frames
+            needed += [
+                functools.partial(codec.compile_encode, 1, past + self.memory_frames, levels),
+                functools.partial(codec.compile_step, 1, min(past, self.memory_frames), levels),
+            ]
+        return needed
 
     def begin(self, context: Codes, seed: int, knobs: Knobs) -> Streams:
         """One stream; the codec is primed with the context's last frames: the first sound has the right past."""

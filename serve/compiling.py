@@ -7,20 +7,24 @@ the first stream's programs come first and alone, then those of batches, a few a
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from darius import session
+from darius import session, warming
+from darius.devices import memory_errors
 from darius.errors import OutOfMemory
 
 if TYPE_CHECKING:
+    from darius.batching import Conductor
     from darius.model import Model
 
+T = TypeVar("T")
 log = logging.getLogger("darius.serve")
 
-AT_ONCE = 3
+AT_ONCE = 2
 
 
 class Compiling:
@@ -28,10 +32,11 @@ class Compiling:
 
     Args:
       sizes: ascending; on a CPU each is compiled when it is waited for, since most will not be wanted there.
+      conductor: whose thread alone executes on an accelerator.
     """
 
-    def __init__(self, model: Model, sizes: Sequence[int]) -> None:
-        self._model, self._sizes = model, sizes
+    def __init__(self, model: Model, sizes: Sequence[int], conductor: Conductor) -> None:
+        self._model, self._sizes, self._conductor = model, sizes, conductor
         self._accelerated = model.device.platform != "cpu"
         self._batches: dict[int, Future[None]] = {}
 
@@ -40,25 +45,31 @@ class Compiling:
         """Shorter calls that are worth a batch: none on a CPU, where streams together take as long as one by one."""
         return self._model.call_frames[:-1] if self._accelerated else ()
 
+    def on_device(self, work: Callable[[], T]) -> T:
+        """Executes where that may be done: on an accelerator in the conductor's thread, on a CPU in this one."""
+        return self._conductor.run(work, deadline=math.inf).result() if self._accelerated else work()
+
     def begin(self) -> None:
         """Begins with the batches, once one stream can play; does not wait for them."""
         if self._accelerated and not self._batches:
             pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="darius-compile")
-            self._batches = {size: pool.submit(self._play, size) for size in self._sizes if size > 1}
+            self._batches = {size: pool.submit(self._compile, size) for size in self._sizes if size > 1}
             pool.shutdown(wait=False)
 
     def wait(self, size: int) -> None:
-        """Until most streams can play in batches of this size.
+        """Until most streams can play in batches of this size: compiled, but not yet played on an accelerator.
 
         Raises:
           OutOfMemory: the batch is too large for the device.
         """
-        if size not in self._batches:
+        if not self._accelerated:
             return self._play(size)
+        if size not in self._batches:
+            return self._compile(size, lengths=self._model.call_frames if size == 1 else ())
         try:
             self._batches[size].result()
         except OutOfMemory:
-            self._play(size)  # alone this time, and compiled already
+            self._compile(size)  # alone this time
 
     def rest(self, sizes: Sequence[int]) -> None:
         """What streams of all settings may need in these sizes; takes long.
@@ -66,21 +77,27 @@ class Compiling:
         Raises:
           OutOfMemory: as `wait`.
         """
-        for size in sizes:
-            self._play(size, guidance=0.0)
-        if not self._accelerated:
+        if self._accelerated:
             for size in sizes:
-                for guidance in (5.0, 0.0):
-                    self._play(size, guidance=guidance, top_k=0)
-        for size in sizes:
-            for frames in self.lengths:
-                self._play(size, frames=frames)
+                self._compile(size, guidance=0.0)
+            for size in sizes:
+                self._compile(size, lengths=self.lengths)
+            return
+        for guidance, top_k in ((0.0, 40), (5.0, 0), (0.0, 0)):
+            for size in sizes:
+                self._play(size, guidance=guidance, top_k=top_k)
 
-    def _play(self, size: int, *, guidance: float = 5.0, top_k: int = 40, frames: int | None = None) -> None:
-        began = time.monotonic()
+    def _compile(self, size: int, *, guidance: float = 5.0, lengths: Sequence[int] = ()) -> None:
+        """Executes nothing. A whole chunk's programs, or those of some lengths."""
+        began, knobs = time.monotonic(), session.Knobs(guidance=guidance)
+        lengths = lengths or (self._model.chunk_frames,)
+        calls = [call for frames in lengths for call in self._model.programs(size, knobs, frames)]
+        with memory_errors("compiling"):
+            warming.side_by_side(calls, at_once=AT_ONCE if size == 1 else 1)
+        took = time.monotonic() - began
+        log.info("compiled streams=%d guidance=%g frames=%s seconds=%.1f", size, guidance, [*lengths], took)
+
+    def _play(self, size: int, *, guidance: float = 5.0, top_k: int = 40) -> None:
         knobs = session.Knobs(guidance=guidance, top_k=top_k)
         stream = session.start(self._model, self._model.nothing(), 0, knobs)
-        session.advance(self._model, session.gather([stream] * size), [knobs] * size, frames=frames)
-        if self._accelerated:
-            took = time.monotonic() - began
-            log.info("compiled streams=%d guidance=%g frames=%s seconds=%.1f", size, guidance, frames or "all", took)
+        session.advance(self._model, session.gather([stream] * size), [knobs] * size)

@@ -114,7 +114,7 @@ def warm(model: Model, conductor: Conductor, compiling: Compiling) -> None:
     compiling.wait(1)
     compiling.begin()
     conductor.warm([1], engine=model).result()
-    rehearse(model)
+    rehearse(model, compiling.on_device)
 
 
 def most(model: Model, conductor: Conductor, settings: Settings) -> int | None:

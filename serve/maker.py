@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,25 +34,30 @@ def call_lengths(engine: Engine) -> tuple[int, ...]:
     return engine.call_frames
 
 
-def rehearse(model: Model) -> None:
-    """Plays a jam's first chunk beside the conductor, with all that a jam may come to need: afterwards none of it has
-    to be compiled or imported while musicians wait."""
+def rehearse(model: Model, on_device: Callable[[Callable[[], Any]], Any]) -> None:
+    """Plays a jam's first chunk, with all that a jam may come to need: afterwards none of it has to be compiled or
+    imported while musicians wait.
+
+    Args:
+      on_device: makes a call that uses the device, where that may be done, and waits for it.
+    """
     rng = np.random.default_rng(0)
     loop = Waveform(rng.normal(0, 0.1, (4 * REHEARSAL_RATE, 2)).astype(np.float32), REHEARSAL_RATE)
     style = StyleRequest(texts=(WeightedText("warmup"),))
     settings = JamSettings(bpm="120", bars_per_chunk=1, rate=REHEARSAL_RATE)
-    jam = Jam.start(model, settings, loop=loop, style=style, seed=0)
+    jam = on_device(lambda: Jam.start(model, settings, loop=loop, style=style, seed=0))
     lengths = itertools.chain(call_lengths(model), itertools.repeat(model.chunk_frames))
     while jam.frames_needed():
         streams, knobs = jam.call()
-        samples, codes, after = session.advance(model, streams, [knobs], frames=next(lengths))
+        advance = functools.partial(session.advance, model, streams, [knobs], frames=next(lengths))
+        samples, codes, after = on_device(advance)
         jam.feed(Advance(samples[0], codes[0], after))
     chunk = jam.cut()
     assert chunk is not None  # no frames are missing
     pack(chunk, settings)
     jam.splice(loop)
     jam.update(style=style, current_mix=True)
-    jam.settle()
+    on_device(jam.settle)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

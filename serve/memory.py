@@ -14,13 +14,14 @@ import os
 import sys
 from typing import Any
 
-ARENAS = 2
+ARENAS = max(2, os.cpu_count() or 1)
+"""No more than cores, and no fewer: XLA compiles in a thread for each, and they would wait for each other's locks."""
 TRIM_SECONDS = 20.0
 _ARENA_MAX = -8
 
 
 def configure() -> None:
-    """Few arenas, unless the environment says how many (MALLOC_ARENA_MAX); before threads are started."""
+    """No more arenas than that, unless the environment says how many (MALLOC_ARENA_MAX); before threads are started."""
     if (libc := _glibc()) is not None and "MALLOC_ARENA_MAX" not in os.environ:
         libc.mallopt(_ARENA_MAX, ARENAS)
 

@@ -244,7 +244,8 @@ class Models:
             except OutOfMemory:
                 fresh = await self._load_instead(choice, before_swap)
             if prewarm:
-                await in_daemon(lambda: loading.warm(fresh.model, self._conductor, Compiling(fresh.model, [1])))
+                first = Compiling(fresh.model, [1], self._conductor)
+                await in_daemon(lambda: loading.warm(fresh.model, self._conductor, first))
             await before_swap()
             self._install(fresh, warmed=prewarm)
         self._spawn(self._get_ready(fresh))
@@ -290,7 +291,7 @@ class Models:
 
     def _compiling(self, loaded: Loaded) -> Compiling:
         most = loading.most(loaded.model, self._conductor, self._settings)
-        return Compiling(loaded.model, self._conductor.sizes(most))
+        return Compiling(loaded.model, self._conductor.sizes(most), self._conductor)
 
     async def _warm(self, loaded: Loaded, compiling: Compiling) -> None:
         self.stage = ("compiling", 0.0)

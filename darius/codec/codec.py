@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from darius.ahead import Ahead
 from darius.codec import network, rvq, streaming, weights
 from darius.codec.config import CodecConfig
 from darius.codec.conv import Rows
@@ -54,9 +55,9 @@ class Codec:
         self.device = device or jax.devices()[0]
         self.dtype = jnp.dtype(dtype or (jnp.float32 if self.device.platform == "cpu" else jnp.bfloat16))
         self._params = jax.device_put(self._cast(params), self.device)
-        self._encode = jax.jit(self._encode_block, static_argnames="levels")
+        self._encode = Ahead(jax.jit(self._encode_block, static_argnames="levels"), ["levels"])
         self._decode = jax.jit(self._decode_all)
-        self._step = jax.jit(self._decode_block)
+        self._step = Ahead(jax.jit(self._decode_block))
 
     @property
     def sample_rate(self) -> int:
@@ -175,6 +176,18 @@ class Codec:
             )
         stepped: tuple[jax.Array, CodecState] = self._step(self._params, state, codes)
         return stepped
+
+    def compile_step(self, batch: int, frames: int, levels: int) -> None:
+        """Compiles what `step` needs for codes of this shape, and executes nothing; from any thread."""
+        state = jax.eval_shape(lambda: streaming.start_decoding(self.config, self._params, batch))
+        self._step.compile(self._params, state, jax.ShapeDtypeStruct((batch, frames, levels), np.int32))
+
+    def compile_encode(self, batch: int, frames: int, levels: int) -> None:
+        """Compiles what `encode` needs for waveforms of so many frames, and executes nothing; from any thread."""
+        samples = min(bucket(frames), BLOCK_FRAMES) * self.frame_samples + streaming.ahead_samples(self.config)
+        rows = jax.eval_shape(lambda: streaming.start_encoding(self.config, self._params, batch))
+        waveform = jax.ShapeDtypeStruct((batch, samples, self.channels), np.float32)
+        self._encode.compile(self._params, rows, waveform, levels=levels)
 
     def _cast(self, params: Params) -> Params:
         flat = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +85,10 @@ class MRT2Engine:
     def nothing(self) -> Codes:
         """No frames at all: the model has learned to begin."""
         return np.zeros((0, self.levels), np.int32)
+
+    def programs(self, streams: int, knobs: Knobs, frames: int) -> list[Callable[[], None]]:
+        """None: they are compiled when they are first played."""
+        return []
 
     def begin(self, context: Codes, seed: int, knobs: Knobs) -> Streams:
         recent = np.asarray(context, np.int32).reshape(-1, self.levels)[-self.memory_frames :]
