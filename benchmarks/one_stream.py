@@ -1,6 +1,7 @@
 """One stream of `large` through its kernels: right, and how fast. One JSON line each.
 
-python -m benchmarks.one_stream STAGE... ; NAME=VALUE among them sets a constant of the kernels, say WINDOW=3.
+python -m benchmarks.one_stream STAGE... ; NAME=VALUE among them sets a constant of the kernels, say WINDOW=3, and
+BITS=8 has them read weights of 8 bits.
 """
 
 # ruff: noqa: T201 (a script that prints)
@@ -30,6 +31,7 @@ from darius.depthformer.sampling import Controls, guide
 
 SIZE = "large"
 CHANGES: fused.CONSTANTS = {}
+BITS = [16]
 
 
 def say(**what: Any) -> None:
@@ -61,8 +63,8 @@ def depth(rows: int) -> None:
     """A frame's levels."""
     config, packed = model()
     layout = config.layout
-    compiled = fused.code(config, rows, jax.devices()[0], BITS, CHANGES)
-    matrices = fused.prepare(config, packed)
+    compiled = fused.code(config, rows, jax.devices()[0], BITS[0], CHANGES)
+    matrices = fused.prepare(config, packed, BITS[0])
     noise = jax.random.gumbel(jax.random.key(0), (layout.codec_levels, layout.codebook_size))
     known = jnp.full(layout.codec_levels, -1, jnp.int32)
     dials = jnp.asarray([5.0, 1.1, 40, layout.codec_offset], jnp.float32)
@@ -77,7 +79,7 @@ def depth(rows: int) -> None:
 def temporal(rows: int, frame: int = 25) -> None:
     """A frame's temporal stack, half way through a chunk."""
     config, packed = model()
-    compiled = fused_temporal.code(config, rows, jax.devices()[0], BITS, CHANGES)
+    compiled = fused_temporal.code(config, rows, jax.devices()[0], BITS[0], CHANGES)
     length = config.layout.encoder_length
     encoded = jax.random.normal(jax.random.key(1), (rows, length, config.embed_dim), jnp.bfloat16)
     bias = padding_bias(jnp.ones((rows, length), jnp.int32), jnp.bfloat16)
@@ -86,7 +88,7 @@ def temporal(rows: int, frame: int = 25) -> None:
         crosses = [block.cross for block in packed.temporal]
         return fused_temporal.see(config, [Context(*cross_key_value(config, c, encoded), bias) for c in crosses if c])
 
-    arguments = (packed, fused_temporal.prepare(config, packed), jax.jit(seen)(packed, encoded))
+    arguments = (packed, fused_temporal.prepare(config, packed, BITS[0]), jax.jit(seen)(packed, encoded))
     memory = fused_temporal.empty_memory(config, rows)
     inputs = jax.random.normal(jax.random.key(2), (rows, config.embed_dim), jnp.float32)
     step = jax.jit(lambda p, k, *rest: fused_temporal.step(config, p, k, compiled, *rest), donate_argnums=3)
@@ -102,7 +104,7 @@ def temporal(rows: int, frame: int = 25) -> None:
 def chunk(chunks: int = 50) -> None:
     """Whole chunks with the codec; and without sampling, how far from the network's most likely codes in one pass."""
     config = random_weights.config_of(SIZE)
-    plan = dataclasses.replace(DecodePlan.for_platform("gpu"), kernels=True)
+    plan = dataclasses.replace(DecodePlan.for_platform("gpu"), kernels=True, kernel_bits=BITS[0])
     decoder = Decoder(config, random_weights.language_model(config), plan=plan)
     codec, layout = random_weights.parts_of(SIZE).load_codec(jax.devices()[0], "bfloat16"), config.layout
     codes = np.random.default_rng(0).integers(0, layout.codebook_size, (1, layout.context_frames, 16), np.int32)
@@ -125,7 +127,9 @@ def chunk(chunks: int = 50) -> None:
     ids = (layout.codec_offset + jnp.arange(16) * layout.codebook_size + drawn).reshape(1, -1)
     inputs = shift_right(jnp.concatenate([ids, ids]))
     network = jax.jit(functools.partial(logits_packed, config))
-    both = network(decoder.packed, with_unconditioned(config, tokens), inputs)
+    both = network(
+        decoder.packed if BITS[0] == 16 else fused.rounded(decoder.packed), with_unconditioned(config, tokens), inputs
+    )
     together = guide(both[0], both[1], 2.0)
     short = together.max(-1) - jnp.take_along_axis(together, drawn.reshape(-1, 1), 1)[:, 0]
     say(stage="parity", short_max=float(short.max()), short_mean=float(short.mean()), std=float(together.std()))
@@ -143,6 +147,7 @@ STAGES: dict[str, Callable[[], None]] = {
 def main() -> None:
     chosen = [name for name in sys.argv[1:] if "=" not in name]
     CHANGES.update(name.split("=", 1) for name in sys.argv[1:] if "=" in name)
+    BITS[0] = int(CHANGES.pop("BITS", 16))
     for name in chosen or STAGES:
         STAGES[name]()
 
