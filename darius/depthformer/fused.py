@@ -25,7 +25,7 @@ TILE = 256  # inputs
 SHARED_BYTES = 232_448
 """What a block may have of a Hopper multiprocessor's shared memory."""
 
-WINDOW = 1
+WINDOW = 2
 """Slots' worth of weights that are on their way to a block at a time."""
 
 CONSTANTS = dict[str, int | str]

@@ -16,7 +16,6 @@ from darius.depthformer.fused import (
     HEAD,
     SHARED_BYTES,
     THREADS,
-    WINDOW,
     code_of,
     fragments,
     input_bytes,
@@ -26,6 +25,9 @@ from darius.depthformer.fused import (
 )
 from darius.depthformer.layers import Context
 from darius.depthformer.packing import MASKED, Block, Packed
+
+WINDOW = 1
+"""See `fused.WINDOW`."""
 
 SLICE = 256
 """Keys of the encoder's output that a block attends to."""
