@@ -237,18 +237,19 @@ def with_codes(
 ) -> Params:
     """The parameters with the centres of both kinds of embeddings, and codebooks for both together."""
     nothing = np.zeros(config.core_dim, np.float32)
-    codes = np.zeros((sum(config.level_sizes), config.core_dim), np.float32)
+    codes = np.zeros((sum(config.learned_sizes), config.core_dim), np.float32)
     params = params | {"text/centre": nothing, "audio/centre": nothing, "codes": codes}
     captions = [str(caption) for caption in rng.choice(captions, min(6000, len(captions)), replace=False)]
     windows = rng.permutation(features.reshape(-1, features.shape[-1]))[:6000]
 
     def embedded(model: TinyStyle) -> tuple[Float, Float]:
-        return np.stack([model.core_text(caption) for caption in captions]), model.core_audio(windows)
+        both = np.stack([model.core_text(caption) for caption in captions]), model.core_audio(windows)
+        return both[0][:, : config.core_dim], both[1][:, : config.core_dim]
 
     text, audio = embedded(TinyStyle(config, params))
     params = params | {"text/centre": text.mean(axis=0), "audio/centre": audio.mean(axis=0)}
     both = np.concatenate(embedded(TinyStyle(config, params)))
-    return params | {"codes": residual_kmeans(both, config.level_sizes, rng)}
+    return params | {"codes": residual_kmeans(both, config.learned_sizes, rng)}
 
 
 def report(model: TinyStyle, features: Float, records: list[dict[str, Any]], among: int = 100) -> dict[str, float]:

@@ -29,8 +29,8 @@ from recipes.tiny.style import clip_features
 STOP = "stop"
 """A file of this name in the folder ends all workers."""
 
-TEXTS, NAMES, MIXED = 3, 5, 8
-"""Style codes of a clip beside those of its sound: of captions, of its genre's bare names, of words with sound."""
+SOUNDS, TEXTS, NAMES, MIXED = 3, 3, 5, 8
+"""Style codes of a clip: of its sound, of captions, of its genre's bare names, of words with the sound before."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,9 @@ def labelled(clip: Clip, style: TinyStyle) -> tuple[dict[str, Any], NDArray[np.i
     chosen = rng.integers(0, len(text), MIXED) if rng.random() < 1 / 3 else rng.integers(TEXTS, len(text), MIXED)
     windows = rng.integers(0, len(past), MIXED)
     # As a user mixes them: words, and some of the loop that is heard.
-    mixed = text[chosen] + rng.uniform(0.2, 1.0 if clip.past is None else 0.5, (MIXED, 1)) * past[windows]
-    codes = style.tokenize_core(np.concatenate([sound[:3], text, mixed]).astype(np.float32))
+    share = rng.uniform(0.2, 1.0 if clip.past is None else 0.5, (MIXED, 1))
+    mixed = (text[chosen] + share * past[windows]) / (1 + share)
+    codes = style.tokenize_core(np.concatenate([sound[:SOUNDS], text, mixed]).astype(np.float32))
     return record, codes.astype(np.int16)
 
 

@@ -23,7 +23,7 @@ class Pool(NamedTuple):
     Attributes:
       codes: int16 [N, frames, levels].
       styles: int16 [N, variants, style levels]: codes of words and sounds that fit the clip.
-      loop: int32 [N]: the loop in whole frames if the clip repeats it strictly, else 0.
+      loop: int32 [N]: the loop in whole frames if the clip, or what comes before the switch, may be tiled, else 0.
       switch: int32 [N]: the frame from which on the clip is another groove, the one that its styles fit; 0 for none.
       filled: int32.
     """
@@ -56,6 +56,7 @@ class Dropouts:
       slips: at most this share of the codes that the temporal stack hears of its own playing.
       alike: of the replacements, as many are codes that sound alike; the others are any.
       at_switch: of clips that turn into another groove, examples that begin to play just there.
+      turning: where the clip does not turn into another groove, as many examples try a second one.
     """
 
     style: float = 0.12
@@ -67,6 +68,7 @@ class Dropouts:
     slips: float = 0.25
     alike: float = 0.7
     at_switch: float = 0.4
+    turning: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -125,19 +127,25 @@ def draw(
     batch: int,
     prefix: int,
     dropouts: Dropouts,
+    variants: tuple[int, int] | None = None,
 ) -> Batch:
     """A random batch: any clip, any place in it, hidden and spoilt as `dropouts` says.
 
     Args:
       prefix: frames at the beginning of the targets that are known when music is made.
+      variants: only these of the clips' style codes, first and behind the last; None: any.
     """
-    d, keys = dropouts, iter(jax.random.split(key, 20))
+    d, keys = dropouts, iter(jax.random.split(key, 24))
     known, length = layout.context_frames, layout.chunk_frames
 
     def chance(share: float) -> jax.Array:
         return jax.random.uniform(next(keys), (batch,)) < share
 
-    clip = (jax.random.uniform(next(keys), (batch,)) * pool.filled).astype(jnp.int32)
+    def any_clip() -> jax.Array:
+        return (jax.random.uniform(next(keys), (batch,)) * pool.filled).astype(jnp.int32)
+
+    clip = any_clip()
+    clip = jnp.where((pool.switch[clip] == 0) & chance(d.turning), any_clip(), clip)
     codes, switch, loop = pool.codes[clip].astype(jnp.int32), pool.switch[clip], pool.loop[clip]
     last = codes.shape[1] - length
     first = jnp.where(switch > 0, jnp.maximum(switch - prefix, known), known)
@@ -148,7 +156,7 @@ def draw(
     window = jnp.take_along_axis(codes, places[..., None], axis=1)
     context, targets = window[:, :known, : layout.context_levels], window[:, known:]
 
-    tiled = chance(d.tiled) & (loop > 0) & (loop <= known)
+    tiled = chance(d.tiled) & (loop > 0) & (loop <= known) & ((switch == 0) | (start == first))
     spread = known - loop[:, None] + (jnp.arange(known) - known) % jnp.maximum(loop, 1)[:, None]
     spread = jnp.where(tiled[:, None], spread, jnp.arange(known))
     context = jnp.take_along_axis(context, spread[..., None], axis=1)
@@ -162,18 +170,21 @@ def draw(
     targets = jnp.where(quiet[:, None, None], begun, targets)
 
     rate = jax.random.uniform(next(keys), (batch,)) * d.noise_rate * chance(d.noise)
-    context = _spoilt(heard, next(keys), context, rate, d.alike)
-    played = _spoilt(heard, next(keys), targets, jax.random.uniform(next(keys), (batch,)) * d.slips, d.alike)
+    context = spoilt(heard, next(keys), context, rate, d.alike)
+    played = spoilt(heard, next(keys), targets, jax.random.uniform(next(keys), (batch,)) * d.slips, d.alike)
     missing = jax.random.uniform(next(keys), (batch,)) * known * chance(d.context)
     context = jnp.where((jnp.arange(known) < missing[:, None])[..., None], -1, context)
-    variant = jax.random.randint(next(keys), (batch,), 0, pool.styles.shape[1])
+    variant = jax.random.randint(next(keys), (batch,), *(variants or (0, pool.styles.shape[1])))
     style = pool.styles[clip, variant].astype(jnp.int32)
     style = jnp.where(chance(d.style)[:, None], -1, style)
-    row = jnp.concatenate(
-        [_ids(layout.codec_offset, layout, context).reshape(batch, -1), _ids(layout.style_offset, layout, style)],
-        axis=1,
-    )
-    return Batch(row, _ids(layout.codec_offset, layout, targets), _ids(layout.codec_offset, layout, played))
+    return as_ids(layout, context, style, targets, played)
+
+
+def as_ids(layout: TokenLayout, context: jax.Array, style: jax.Array, targets: jax.Array, played: jax.Array) -> Batch:
+    """Codes as an example's ids; -1 is the mask."""
+    context, targets, played = (_ids(layout.codec_offset, layout, codes) for codes in (context, targets, played))
+    row = jnp.concatenate([context.reshape(len(context), -1), _ids(layout.style_offset, layout, style)], axis=1)
+    return Batch(row, targets, played)
 
 
 def _ids(offset: int, layout: TokenLayout, codes: jax.Array) -> jax.Array:
@@ -182,7 +193,7 @@ def _ids(offset: int, layout: TokenLayout, codes: jax.Array) -> jax.Array:
     return jnp.where(codes < 0, MASK_ID, codes + starts)
 
 
-def _spoilt(heard: Sounds, key: jax.Array, codes: jax.Array, rate: jax.Array, alike: float) -> jax.Array:
+def spoilt(heard: Sounds, key: jax.Array, codes: jax.Array, rate: jax.Array, alike: float) -> jax.Array:
     """Replaces a share [B] of codes [B, frames, levels]: what is played by sampling never repeats exactly."""
     which, how, near, other = jax.random.split(key, 4)
     levels, size, count = heard.near[: codes.shape[-1]].shape

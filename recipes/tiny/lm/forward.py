@@ -33,6 +33,24 @@ def level_losses(
       first: frames before it are known when music is made, and not looked at.
       fused: use the fused attention kernel in the encoder (bfloat16 on a GPU).
     """
+    scores, codes = level_logits(config, params, batch, first=first, fused=fused, dtype=dtype)
+    losses = jax.nn.logsumexp(scores, axis=-1) - jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
+    return losses, jnp.argmax(scores, axis=-1) == codes
+
+
+def level_logits(
+    config: DepthformerConfig,
+    params: Mapping[str, Any],
+    batch: Batch,
+    *,
+    first: int = 0,
+    fused: bool = False,
+    dtype: Any = jnp.float32,
+) -> tuple[jax.Array, jax.Array]:
+    """Logits float32 [B, frames - first, levels, codes] and the codes that are right, of the same shape but the last.
+
+    Args: those of `level_losses`.
+    """
     packed = packing.pack(config, params, dtype)
     encoded = encode(config, packed, batch.encoder, fused=fused)
     vectors = network.lookup(packed.embedding, batch.targets).astype(jnp.float32)
@@ -40,9 +58,7 @@ def level_losses(
     temporal = temporal_outputs(config, packed, encoded, batch.encoder, heard)
     scores = depth_logits(config, packed, temporal[:, first:], vectors[:, first:])
     starts = config.layout.codec_offset + np.arange(config.layout.codec_levels) * config.layout.codebook_size
-    codes = batch.targets[:, first:] - starts
-    losses = jax.nn.logsumexp(scores, axis=-1) - jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
-    return losses, jnp.argmax(scores, axis=-1) == codes
+    return scores, batch.targets[:, first:] - starts
 
 
 def encode(config: DepthformerConfig, packed: packing.Packed, ids: jax.Array, *, fused: bool) -> jax.Array:
