@@ -3,8 +3,8 @@
 The last of the six style codes says what share of the style was asked for in words (`darius.style.tiny`), so one
 network can be two functions. Without words the aim is the frozen weights that training went on from: their
 distributions over codes (Hinton et al. 2015, "Distilling the knowledge in a neural network"), on contexts of every
-kind; and where the context is one loop, tiled, the exact copy. With words the aim is the groove that they name, whatever
-came before. With the style hidden, which is what guidance leads away from, it is some of both.
+kind; and where the context is one loop, tiled, the exact copy. With words the aim is the groove that they name,
+whatever came before. With the style hidden, which is what guidance leads away from, it is some of both.
 """
 
 from __future__ import annotations
