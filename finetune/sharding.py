@@ -1,8 +1,8 @@
 """Where arrays live when several devices train together: JAX's own SPMD, and nothing else.
 
-One axis of devices, "data": every batch is split over it. Parameters are either whole on each device (then gradients
-are added up once a step, each device updates its share of the layers, and these are gathered), or split as well (each
-device then keeps only its share, and layers are gathered as they run).
+One axis of devices, "data": every batch is split over it. Each device owns its share of the layers: it gathers the
+weights of all in the activations' type once a step, gets the sum of all devices' gradients of its own, and updates
+these. With `split` layers are gathered one at a time, as they run: slower, and a device never holds all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMALLEST = 1 << 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Placement:
-    """A mesh of devices, and whether parameters are split over it."""
+    """A mesh of devices, and whether layers are gathered one at a time."""
 
     mesh: Mesh
     split: bool = False
@@ -70,19 +70,31 @@ class Placement:
         """Whether each device computes gradients of its own, which are added up afterwards."""
         return self.devices > 1 and not self.split
 
-    def updated(self, name: str, shape: Sequence[int]) -> PartitionSpec:
-        """Of a stacked parameter's gradient once it is added up: each device has its share of the layers, if that
-        comes out even; otherwise all have all of it."""
+    def owned(self, name: str, shape: Sequence[int]) -> PartitionSpec:
+        """Of a stacked parameter, its gradient and its moments where `reduces`: each device has its share of the
+        layers, if that comes out even; otherwise all have all of it."""
         even = stacks.is_stacked(name) and shape[0] % self.devices == 0
         return PartitionSpec(AXIS) if even else PartitionSpec()
 
+    def gather(self, tree: Any, specs: Any) -> Any:
+        """Inside `per_device`: each leaf whole, of which a device has what its spec says."""
+
+        def one(value: jax.Array, spec: PartitionSpec) -> Any:
+            return value if spec == PartitionSpec() else jax.lax.all_gather(value, AXIS, tiled=True)
+
+        return jax.tree.map(one, tree, specs)
+
     def add_up(self, tree: Any, specs: Any) -> Any:
-        """Inside `per_device`: the sum over devices of each leaf, whole or a device's share of it, as its spec says."""
+        """Inside `per_device`: the sum over devices of each leaf, whole or a device's share of it, as its spec says.
+
+        Numbers travel as they are and are added in float32.
+        """
 
         def one(value: jax.Array, spec: PartitionSpec) -> Any:
             if spec == PartitionSpec():
-                return jax.lax.psum(value, AXIS)
-            return jax.lax.psum_scatter(value, AXIS, scatter_dimension=0, tiled=True)
+                return jax.lax.psum(value.astype(np.float32), AXIS)
+            parts = value.reshape(self.devices, -1, *value.shape[1:])
+            return jax.lax.all_to_all(parts, AXIS, 0, 0).astype(np.float32).sum(0)
 
         return jax.tree.map(one, tree, specs)
 
@@ -94,6 +106,16 @@ class Placement:
 
         mapped: Callable[..., Any] = shard_map(work, mesh=self.mesh, in_specs=takes, out_specs=gives, check_rep=False)
         return mapped
+
+    def put_trained(self, params: Mapping[str, NDArray[Any]]) -> dict[str, jax.Array]:
+        """Host parameters onto the devices that update them, float32."""
+        if not self.reduces:
+            return self.put_params(params, np.float32)
+        return {name: self.put_owned(name, np.asarray(value, np.float32)) for name, value in params.items()}
+
+    def put_owned(self, name: str, value: NDArray[Any]) -> jax.Array:
+        """A parameter, or moments of it, where it is updated."""
+        return put(value, NamedSharding(self.mesh, self.owned(name, value.shape)) if self.reduces else self.whole)
 
     def put_params(self, params: Mapping[str, NDArray[Any]], dtype: Any = None) -> dict[str, jax.Array]:
         """Host parameters onto the devices."""

@@ -1,7 +1,8 @@
 """One training step as one compiled function: gradients of micro-batches, then the optimiser. Knows no files or clocks.
 
 Full finetuning trains every parameter in float32 with Adafactor, as the original does; LoRA trains adapters with Adam
-over a frozen model. Activations are bfloat16 and computed again layer by layer for the gradient.
+over a frozen model. Activations are bfloat16 and computed again layer by layer for the gradient. Weights are cast once
+a step, and their gradients are of the cast's type until they are added up or used.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import optax
 from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
+from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Fused
 from finetune import adafactor, forward, lora
@@ -79,11 +81,14 @@ def start(step: int, trained: Any, placement: Placement, *, lora: bool, moments:
     Args:
       trained: stacked host parameters (float32), or adapters; moments: on the host, too.
     """
-    placed = placement.put_whole(trained) if lora else placement.put_params(trained, np.float32)
     if moments is None:
         empty = jax.eval_shape(_adam().init if lora else adafactor.init, trained)
         moments = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), empty)
-    return State(placement.put_whole(np.int32(step)), placed, placement.put_whole(moments))
+    at = placement.put_whole(np.int32(step))
+    if lora:
+        return State(at, placement.put_whole(trained), placement.put_whole(moments))
+    own = {name: {part: placement.put_owned(name, leaf) for part, leaf in m.items()} for name, m in moments.items()}
+    return State(at, placement.put_trained(trained), own)
 
 
 def make(config: DepthformerConfig, options: StepOptions, placement: Placement, state: State) -> Step:
@@ -102,15 +107,21 @@ def make(config: DepthformerConfig, options: StepOptions, placement: Placement, 
 def make_evaluation(config: DepthformerConfig, options: StepOptions, placement: Placement) -> Callable[..., Sums]:
     """The compiled (state, frozen parameters, inputs [B, L], targets [B, T]) -> sums, without dropout."""
 
-    def sums(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
-        found = _sums(config, options, placement, trained, frozen, inputs, targets, None)
-        return _added(found, placement)
+    def evaluate(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
+        specs = _specs(trained, options, placement)
 
-    if placement.reduces:
+        def sums(trained: Any, frozen: Mapping[str, Any], inputs: jax.Array, targets: jax.Array) -> Sums:
+            found = _weights(options, placement, specs, trained)
+            return _added(_sums(config, options, placement, found, frozen, inputs, targets, None), placement)
+
+        if not placement.reduces:
+            return sums(trained, frozen, inputs, targets)
         whole, rows = PartitionSpec(), PartitionSpec(AXIS)
-        sums = placement.per_device(sums, (whole, whole, rows, rows), whole)
-    evaluate = jax.jit(sums)
-    return lambda state, frozen, inputs, targets: evaluate(state.trained, frozen, inputs, targets)
+        added: Sums = placement.per_device(sums, (specs, whole, rows, rows), whole)(trained, frozen, inputs, targets)
+        return added
+
+    compiled = jax.jit(evaluate)
+    return lambda state, frozen, inputs, targets: compiled(state.trained, frozen, inputs, targets)
 
 
 def _added(sums: Sums, placement: Placement) -> Sums:
@@ -148,9 +159,9 @@ def _step(
     gradients: Callable[..., Any] = functools.partial(_gradients, config, options, placement, specs)
     if placement.reduces:
         whole, rows = PartitionSpec(), PartitionSpec(None, AXIS)
-        gradients = placement.per_device(gradients, (whole, whole, whole, rows), (specs, whole))
+        gradients = placement.per_device(gradients, (specs, whole, whole, rows), (specs, whole))
     grads, sums = gradients(state.trained, frozen, state.step, batch)
-    norm = optax.global_norm(grads) / batch.targets.size
+    norm = optax.global_norm(jax.tree.map(lambda grad: grad.astype(jnp.float32), grads)) / batch.targets.size
     rate = _rate(options, state.step)
     if options.lora:
         updates, moments = _adam().update(grads, state.moments)
@@ -165,10 +176,21 @@ def _step(
 
 
 def _specs(trained: Any, options: StepOptions, placement: Placement) -> Any:
-    """How gradients lie once they are added up. Adapters are small: all devices have all of them."""
+    """How what is trained lies on the devices. Adapters are small: all devices have all of them."""
     if options.lora:
         return jax.tree.map(lambda leaf: PartitionSpec(), trained)
-    return {name: placement.updated(name, value.shape) for name, value in trained.items()}
+    return {name: placement.owned(name, value.shape) for name, value in trained.items()}
+
+
+def _weights(options: StepOptions, placement: Placement, specs: Any, trained: Any) -> Any:
+    """What is computed with: all parameters, cast (but for the output projection, whose product is in float32); or the
+    adapters as they are."""
+    if options.lora:
+        return trained
+    cast = {
+        name: value if name == weights.LOGITS else value.astype(options.loss.dtype) for name, value in trained.items()
+    }
+    return placement.gather(cast, specs) if placement.reduces else cast
 
 
 def _gradients(
@@ -189,7 +211,8 @@ def _gradients(
         sums = _sums(config, options, placement, trained, frozen, inputs, targets, own)
         return total(sums), sums
 
-    grads, sums = _over_parts(objective, trained, batch, config.layout.codec_levels)
+    found = _weights(options, placement, specs, trained)
+    grads, sums = _over_parts(objective, found, batch, config.layout.codec_levels)
     if placement.reduces:
         grads = placement.add_up(grads, specs)
     return grads, _added(sums, placement)
@@ -205,7 +228,7 @@ def _over_parts(objective: Callable[..., Any], trained: Any, batch: Batch, level
     def one(carry: tuple[Any, Sums], item: tuple[jax.Array, ...]) -> tuple[tuple[Any, Sums], None]:
         return jax.tree.map(jnp.add, carry, differentiate(trained, *item)), None
 
-    nothing = (jax.tree.map(jnp.zeros_like, trained), zeros(levels))
+    nothing = (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), trained), zeros(levels))
     items = (batch.inputs, batch.targets, jnp.arange(batch.inputs.shape[0]))
     return jax.lax.scan(one, nothing, items)[0]
 

@@ -115,7 +115,8 @@ def test_two_devices_have_the_loss_curve_of_one_split_or_not(alone: list[float])
     found = json.loads(output)
     np.testing.assert_allclose(found["whole"], alone, rtol=1e-5)
     np.testing.assert_allclose(found["split"], alone, rtol=1e-5)
-    assert found["bytes_split"] < 0.6 * found["bytes_whole"]
+    assert max(found["held"]) < 0.65  # the small tensors are everywhere
+    assert found["added"] is True
 
 
 @pytest.mark.acceptance
