@@ -7,6 +7,7 @@ found. Random weights of the right shape measure speed honestly.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,7 +103,8 @@ def _streams(suite: Suite, model: Model, tell: Tell) -> None:
         if left <= 0:
             tell("streams", {"batch": count, "skipped": "no time left"})
             continue
-        (speed,) = benchmark.measure(model, [count], chunks=suite.chunks, seconds=left, report=lambda *_: None)
+        seconds = math.inf if count == 1 else left  # one stream takes little time, and is what most people ask for
+        (speed,) = benchmark.measure(model, [count], chunks=suite.chunks, seconds=seconds, report=lambda *_: None)
         tell("streams", {**dataclasses.asdict(speed), "derived_bytes": derived_bytes(model, count)})
 
 

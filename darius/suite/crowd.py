@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOUNDS = 10
 """First sounds that are measured."""
+BESIDE = 16
+"""Streams in a call, at most, beside which one begins: it has to wait for a call that is on its way."""
 EVERY = 10.0
 """Seconds after which a crowd's numbers so far are told."""
 
@@ -149,7 +151,7 @@ def measure(
 def first_sounds(engine: Engine, others: int, budget: float) -> Iterator[dict[str, Any]]:
     """From asking for a stream to its first samples, alone and while `others` play in real time."""
     short = engine.call_frames[0]
-    buckets = tuple(sorted({1, *([] if others == 0 else [others + 1])}))
+    buckets = tuple(sorted({1, min(others + 1, BESIDE)}))
     conductor = Conductor(engine, buckets=buckets)
     conductor.warm().result()
     conductor.warm(frames=short).result()
@@ -159,7 +161,7 @@ def first_sounds(engine: Engine, others: int, budget: float) -> Iterator[dict[st
         thread = threading.Thread(target=crowd.play, args=(budget, stop))
         thread.start()
         time.sleep(2 * engine.chunk_frames / engine.frame_rate)
-        yield {"others": others, **_sounds(engine, conductor, short, 0.37)}
+        yield {"others": others, "bucket": buckets[-1], **_sounds(engine, conductor, short, 0.37)}
         stop.set()
         thread.join()
     conductor.close(1.0)
