@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SOUNDS = 10
 """First sounds that are measured."""
+GATHERING = 0.2
+"""Seconds that streams have to come together at the start."""
 BESIDE = 16
 """Streams in a call, at most, beside which one begins: it has to wait for a call that is on its way."""
 EVERY = 10.0
@@ -35,10 +37,11 @@ class Crowd:
     Args:
       conductor: has run the buckets that are used.
       streams: how many.
+      together: they share every call, which takes all the time there is, so each call waits for all of them.
     """
 
-    def __init__(self, engine: Engine, conductor: Conductor, streams: int) -> None:
-        self._engine, self._conductor = engine, conductor
+    def __init__(self, engine: Engine, conductor: Conductor, streams: int, *, together: bool = False) -> None:
+        self._engine, self._conductor, self._together = engine, conductor, together
         self._music = engine.chunk_frames / engine.frame_rate
         rng = np.random.default_rng(0)
         self._knobs = [own_knobs(rng, engine) for _ in range(streams)]
@@ -56,6 +59,7 @@ class Crowd:
         """
         start = told = time.monotonic()
         silence = session.start(self._engine, np.zeros((0, self._engine.levels), np.int32), 0)
+        self._conductor.run(lambda: time.sleep(GATHERING))  # so that none of them is taken before all have asked
         for index in range(len(self._knobs)):
             self._ask(index, dataclasses.replace(silence, seed=np.array([index], np.uint32)), start + 2 * self._music)
         waiting: list[tuple[float, int, session.Streams, float]] = []
@@ -87,7 +91,8 @@ class Crowd:
         return index, streams, due
 
     def _ask(self, index: int, state: session.Streams, due: float) -> None:
-        future = self._conductor.advance(state, self._knobs[index], deadline=due, key=index)
+        then = index if self._together else None
+        future = self._conductor.advance(state, self._knobs[index], deadline=due, key=index, then=then)
         self._asked[future] = (index, time.monotonic(), due)
 
 
@@ -121,7 +126,7 @@ def measure(
     chunk_seconds = conductor.warm().result()[bucket]
     warmed = time.monotonic()
     tell({"streams": streams, "warm_seconds": warmed - began, "warm_chunk_seconds": chunk_seconds})
-    crowd = Crowd(engine, conductor, streams)
+    crowd = Crowd(engine, conductor, streams, together=streams == bucket)
 
     def so_far() -> None:
         p50, p95, p99 = np.percentile(crowd.took, [50, 95, 99])
