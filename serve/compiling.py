@@ -6,6 +6,7 @@ the first stream's programs come first and alone, then those of batches, a few a
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -25,6 +26,7 @@ T = TypeVar("T")
 log = logging.getLogger("darius.serve")
 
 AT_ONCE = 2
+QUIET_SECONDS = 2.5
 
 
 class Compiling:
@@ -72,20 +74,32 @@ class Compiling:
             self._compile(size)  # alone this time
 
     def rest(self, sizes: Sequence[int]) -> None:
-        """What streams of all settings may need in these sizes; takes long.
+        """What streams of all settings may need in these sizes; takes long, and on an accelerator waits for quiet.
 
         Raises:
           OutOfMemory: as `wait`.
         """
         if self._accelerated:
-            for size in sizes:
-                self._compile(size, guidance=0.0)
-            for size in sizes:
-                self._compile(size, lengths=self.lengths)
-            return
+            calls = [functools.partial(self._compile, size, guidance=0.0) for size in sizes]
+            calls += [functools.partial(self._compile, size, lengths=self.lengths) for size in sizes]
+            return warming.side_by_side([functools.partial(self._when_quiet, call) for call in calls], at_once=AT_ONCE)
         for guidance, top_k in ((0.0, 40), (5.0, 0), (0.0, 0)):
             for size in sizes:
                 self._play(size, guidance=guidance, top_k=top_k)
+
+    def _when_quiet(self, call: Callable[[], None]) -> None:
+        """Makes a call once no chunk has been made for a while; not at all if another model plays by then.
+
+        XLA tries kernels out on a device that it then has for itself: 64 jams waited half a minute for what no one
+        had asked for.
+        """
+        made = -1
+        while self._conductor.engine is self._model:
+            now = self._conductor.stats()
+            if now.calls == made and not now.waiting and not now.running:
+                return call()
+            made = now.calls
+            time.sleep(QUIET_SECONDS)
 
     def _compile(self, size: int, *, guidance: float = 5.0, lengths: Sequence[int] = ()) -> None:
         """Executes nothing. A whole chunk's programs, or those of some lengths."""

@@ -145,6 +145,8 @@ def measure(
     log.info("capacity measured: %d streams (%s)", measured.streams, _table(measured.seconds))
     usable = [size for size, seconds in measured.seconds.items() if seconds <= LOAD * chunk]
     compiling.rest(usable)
+    if conductor.engine is not model:
+        return
     for frames in compiling.lengths:
         conductor.warm(usable, engine=model, frames=frames).result()
     log.info("ready for all that jams may ask for")
