@@ -9,7 +9,7 @@ import pytest
 from emulation import build, needs_compiler
 
 from darius import random_weights
-from darius.depthformer import fused_temporal
+from darius.depthformer import fused, fused_temporal
 from darius.depthformer.config import DepthformerConfig
 from darius.depthformer.layers import Context, cross_key_value, padding_bias
 from darius.depthformer.packing import Packed, pack
@@ -38,15 +38,17 @@ def packed() -> Packed:
     return pack(CONFIG, params, jnp.bfloat16, projection_dtype=jnp.bfloat16)
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["without guidance", "with guidance"])
-def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, int]:
-    rows = request.param
-    constants = {**fused_temporal.sizes(CONFIG, rows, BLOCKS), "SLOTS": SLOTS}
-    return build(tmp_path_factory.mktemp("kernel"), "emulate_temporal_frame.cpp", constants), rows
+@pytest.fixture(scope="module", params=[(1, 16), (2, 8)], ids=["without guidance", "with guidance, 8 bits"])
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, int, int]:
+    rows, bits = request.param  # those of guidance with 16 bits: see test_one_stream
+    constants = {**fused_temporal.sizes(CONFIG, rows, BLOCKS, bits), "SLOTS": SLOTS}
+    return build(tmp_path_factory.mktemp("kernel"), "emulate_temporal_frame.cpp", constants), rows, bits
 
 
 def test_frames_are_the_networks_own(kernel, packed: Packed) -> None:
-    library, rows = kernel
+    library, rows, bits = kernel
+    matrices = fused_temporal.prepare(CONFIG, packed, bits)
+    packed = packed if bits == 16 else fused.rounded(packed)
     length = LAYOUT.encoder_length
     assert fused_temporal.slices(CONFIG) == 2
     tokens = jnp.ones((rows, length), jnp.int32).at[-1, :30].set(0)
@@ -62,7 +64,7 @@ def test_frames_are_the_networks_own(kernel, packed: Packed) -> None:
         expected, state = temporal_step(
             CONFIG, packed, contexts, FrameState(state, inputs[:, None]), jnp.asarray(frame)
         )
-        operands = [*fused_temporal.prepare(CONFIG, packed), packed.temporal_bias, seen.keys, seen.values, seen.bias]
+        operands = [*matrices, packed.temporal_bias, seen.keys, seen.values, seen.bias]
         board = np.zeros(fused_temporal.board_words(CONFIG, rows), np.uint32)
         output = np.full((rows, 256), np.nan, np.float32)
         operands += [inputs, np.array([frame], np.int32), memory, board]
@@ -76,7 +78,7 @@ def test_frames_are_the_networks_own(kernel, packed: Packed) -> None:
 
 
 def test_the_shared_memory_that_is_asked_for_is_enough(kernel) -> None:
-    library, rows = kernel
+    library, rows, bits = kernel
     library.shared_size.restype = ctypes.c_long
     needed = library.shared_size()
-    assert needed <= fused_temporal.shared_bytes(CONFIG, rows, BLOCKS, SLOTS) <= needed + 1024
+    assert needed <= fused_temporal.shared_bytes(CONFIG, rows, BLOCKS, SLOTS, bits) <= needed + 1024
