@@ -70,6 +70,13 @@ class Placement:
         """Whether each device computes gradients of its own, which are added up afterwards."""
         return self.devices > 1 and not self.split
 
+    @property
+    def compiler_options(self) -> dict[str, bool] | None:
+        """What makes XLA compute while devices exchange; TPUs' compiler does so by itself."""
+        if not self.reduces or self.mesh.devices.flat[0].platform == "tpu":
+            return None
+        return {"xla_gpu_enable_latency_hiding_scheduler": True}
+
     def owned(self, name: str, shape: Sequence[int]) -> PartitionSpec:
         """Of a stacked parameter, its gradient and its moments where `reduces`: each device has its share of the
         layers, if that comes out even; otherwise all have all of it."""

@@ -1,8 +1,7 @@
 """One training step as one compiled function: gradients of micro-batches, then the optimiser. Knows no files or clocks.
 
 Full finetuning trains every parameter in float32 with Adafactor, as the original does; LoRA trains adapters with Adam
-over a frozen model. Activations are bfloat16 and computed again layer by layer for the gradient. Weights are cast once
-a step, and their gradients are of the cast's type until they are added up or used.
+over a frozen model. Activations are bfloat16 and computed again layer by layer for the gradient.
 """
 
 from __future__ import annotations
@@ -100,7 +99,12 @@ def make(config: DepthformerConfig, options: StepOptions, placement: Placement, 
       state: of the shapes that will be given, laid out as the new ones are to be.
     """
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = jax.jit(functools.partial(_step, config, options, placement), donate_argnums=0, out_shardings=(layout, None))
+    step = jax.jit(
+        functools.partial(_step, config, options, placement),
+        donate_argnums=0,
+        out_shardings=(layout, None),
+        compiler_options=placement.compiler_options,
+    )
     return step
 
 
@@ -161,7 +165,7 @@ def _step(
         whole, rows = PartitionSpec(), PartitionSpec(None, AXIS)
         gradients = placement.per_device(gradients, (specs, whole, whole, rows), (specs, whole))
     grads, sums = gradients(state.trained, frozen, state.step, batch)
-    norm = optax.global_norm(jax.tree.map(lambda grad: grad.astype(jnp.float32), grads)) / batch.targets.size
+    norm = optax.global_norm(grads) / batch.targets.size
     rate = _rate(options, state.step)
     if options.lora:
         updates, moments = _adam().update(grads, state.moments)
@@ -183,14 +187,14 @@ def _specs(trained: Any, options: StepOptions, placement: Placement) -> Any:
 
 
 def _weights(options: StepOptions, placement: Placement, specs: Any, trained: Any) -> Any:
-    """What is computed with: all parameters, cast (but for the output projection, whose product is in float32); or the
-    adapters as they are."""
-    if options.lora:
+    """What is computed with: where devices own layers, all of them, cast before they travel (but for the output
+    projection, whose product is in float32). One device casts a layer as it runs, which takes less memory."""
+    if options.lora or not placement.reduces:
         return trained
     cast = {
         name: value if name == weights.LOGITS else value.astype(options.loss.dtype) for name, value in trained.items()
     }
-    return placement.gather(cast, specs) if placement.reduces else cast
+    return placement.gather(cast, specs)
 
 
 def _gradients(
