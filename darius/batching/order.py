@@ -102,9 +102,16 @@ def batch(
                 short = [size for size in in_time if _short_enough(deadlines, now, size, seconds.get(size, 0.0))]
                 size = best_size(urgent, short or [size], seconds)
         else:
-            # Who is late does not wait for a large call that is for others; if all are late, only more speed helps.
-            late = sum(peer.deadline < now + seconds.get(sizes[0], 0.0) for peer in peers)
+            # Who is late does not wait for a large call that is for others, unless those would be late by that, or other
+            # things are late too: calls for few serve fewer a second, so that ever more were late (64 jams on an H100
+            # never came out of it).
+            soon = now + seconds.get(sizes[0], 0.0)
+            late = sum(peer.deadline < soon for peer in peers)
             size = best_size(max(late, 1), sizes, seconds)
+            others = [peer.deadline for peer in peers[size:urgent]]
+            alone = sum(request.deadline < soon for request in ordered) <= late
+            if not (alone and _surely_in_time(others, now, now + seconds.get(size, 0.0), sizes, seconds)):
+                size = best_size(urgent, sizes, seconds)
     else:
         short = [size for size in sizes if seconds.get(size, 0.0) <= MOST_BLOCKING]
         size = best_size(len(peers), short or sizes[:1], seconds)
@@ -114,10 +121,20 @@ def batch(
 
 def _short_enough(deadlines: Sequence[float], now: float, size: int, taken: float) -> bool:
     """Calls of this size hold nobody up for long, and all that wait (deadlines ascending) are still surely in time."""
-    done = (now + taken * (place // size + 1) for place in range(len(deadlines)))
-    return taken <= MOST_BLOCKING and all(
-        end - now <= SURE * (deadline - now) for end, deadline in zip(done, deadlines, strict=True)
-    )
+    return taken <= MOST_BLOCKING and _surely(deadlines, now, now, size, taken)
+
+
+def _surely_in_time(
+    deadlines: Sequence[float], now: float, begin: float, sizes: Sequence[int], seconds: Mapping[int, float]
+) -> bool:
+    """All of these (ascending) are surely in time if their calls, as quick as can be, begin at `begin`."""
+    size = best_size(max(len(deadlines), 1), sizes, seconds)
+    return _surely(deadlines, now, begin, size, seconds.get(size, 0.0))
+
+
+def _surely(deadlines: Sequence[float], now: float, begin: float, size: int, taken: float) -> bool:
+    done = (begin + taken * (place // size + 1) for place in range(len(deadlines)))
+    return all(end - now <= SURE * (deadline - now) for end, deadline in zip(done, deadlines, strict=True))
 
 
 def best_size(waiting: int, sizes: Sequence[int], seconds: Mapping[int, float]) -> int:
