@@ -102,9 +102,9 @@ def batch(
                 short = [size for size in in_time if _short_enough(deadlines, now, size, seconds.get(size, 0.0))]
                 size = best_size(urgent, short or [size], seconds)
         else:
-            # Who is late does not wait for a large call that is for others, unless those would be late by that, or other
-            # things are late too: calls for few serve fewer a second, so that ever more were late (64 jams on an H100
-            # never came out of it).
+            # Who is late does not wait for a large call that is for others, unless those would be late by that, or
+            # other things are late too: calls for few serve fewer a second, so that ever more were late (64 jams on
+            # an H100 never came out of it).
             soon = now + seconds.get(sizes[0], 0.0)
             late = sum(peer.deadline < soon for peer in peers)
             size = best_size(max(late, 1), sizes, seconds)

@@ -87,6 +87,4 @@ def test_jams_that_play_come_through_a_rush_of_others(work: float) -> None:
     jams = played(work)
     assert all(jam.made > 10 for jam in jams)
     late = [(at, slack) for jam in jams for at, slack in jam.slack if slack < 0]
-    assert sum(len(jam.slack) for jam in jams) > 1300 and len(late) < 20
-    assert min((slack for _, slack in late), default=0.0) > -0.5
-    assert not [at for at, _ in late if at > 40]
+    assert sum(len(jam.slack) for jam in jams) > 1300 and late == []
