@@ -6,11 +6,11 @@ constexpr int KEPT = HEAD + PAD;  // a position's key or value in shared memory
 
 // The newest position's query, key and value are waited for and join the past; what comes of it is published.
 //
-// words: of the board of queries, keys and values, at this head's query; keys, values: the past [POSITIONS][KEPT];
-// bias: of this head and the newest position, on each position; to: 64 words.
+// board: of queries, keys and values; at: this head's query in it; keys, values: the past [POSITIONS][KEPT];
+// bias: of this head and the newest position, on each position; to: a board, 64 elements of it from `to_at` on.
 template <int POSITIONS>
-__device__ __forceinline__ void attend(bf16* keys, bf16* values, bf16* query, const unsigned* words, unsigned tag,
-                                       const bf16* bias, int newest, unsigned* to) {
+__device__ __forceinline__ void attend(bf16* keys, bf16* values, bf16* query, unsigned* board, int at, unsigned tag,
+                                       const bf16* bias, int newest, unsigned* to, int to_at) {
   constexpr int GROUPS = divide_up(POSITIONS, 16);
   const int lane = threadIdx.x % 32, half = lane % 2;
   // Sixteen positions at a time, two lanes each.
@@ -20,12 +20,11 @@ __device__ __forceinline__ void attend(bf16* keys, bf16* values, bf16* query, co
     const int position = group * 16 + lane / 2;
     share[group] = position <= newest ? wide(bias[position]) : -1e30f;
   }
-  // Lanes 0 to 15 wait for the query and the value, the others for the key (twice).
-  const unsigned* const at[2] = {words + (lane / 16) * WIDTH + lane % 16 * 4, words + (2 - lane / 16) * WIDTH + lane % 16 * 4};
-  float4 x[2];
-  await(x, at, tag);
-  *(uint2*)((lane < 16 ? query : keys + newest * KEPT) + lane % 16 * 4) = narrow(x[0]);
-  if (lane < 16) *(uint2*)(values + newest * KEPT + lane * 4) = narrow(x[1]);
+  // Eight lanes wait for the query, eight for the key, eight for the value.
+  if (lane < 24) {
+    bf16* const its = lane < 8 ? query : (lane < 16 ? keys : values) + newest * KEPT;
+    *(uint4*)(its + lane % 8 * 8) = await(board, at + lane / 8 * WIDTH + lane % 8 * 8, tag);
+  }
   __syncwarp();
 #pragma unroll
   for (int group = 0; group < GROUPS; ++group) {
@@ -66,6 +65,7 @@ __device__ __forceinline__ void attend(bf16* keys, bf16* values, bf16* query, co
       }
     }
   }
-  publish(to + lane * 2, low / sum, tag);
-  publish(to + lane * 2 + 1, high / sum, tag);
+  const unsigned mine = pair(low / sum, high / sum), next = __shfl_down_sync(~0u, mine, 1);
+  const unsigned third = __shfl_down_sync(~0u, mine, 2), fourth = __shfl_down_sync(~0u, next, 2);
+  if (lane % 4 == 0) write_words(place(to, to_at + lane * 2), make_uint4((mine & ~1u) | tag, next, third, fourth));
 }

@@ -12,7 +12,8 @@ typedef Matrix<CODES / 8, 1, WIDTH> Projection;
 constexpr int TASKS = divide_up(HEADS * ROWS, BLOCKS);  // heads that a block attends with, a warp each
 static_assert(TASKS <= WARPS && LEVELS <= 16, "a warp attends with one head to at most sixteen positions");
 constexpr int OWN = Out::MOST * ROWS * 8;  // elements of the residual that a block owns, one a thread
-static_assert(OWN <= THREADS && ROWS * WIDTH / 4 <= THREADS, "a thread an element");
+static_assert(OWN <= THREADS && ROWS * WIDTH / 8 <= THREADS, "a thread an element");
+constexpr int OWNERS = divide_up(OWN, 32) * 32;  // whole warps
 constexpr int TOTALS = most(most(QueryKeyValue::MOST, Out::MOST), most(2 * GateUp::MOST, Projection::MOST));
 
 struct Shared {
@@ -23,10 +24,10 @@ struct Shared {
   Ballot ballot;
 };
 
-// What the blocks exchange.
-constexpr int QKV_AT = 0, MIX_AT = QKV_AT + 3 * ROWS * WIDTH, MIDDLE_AT = MIX_AT + ROWS * WIDTH;
-constexpr int INNER_AT = MIDDLE_AT + ROWS * WIDTH, RESIDUAL_AT = INNER_AT + ROWS * INNER;
-constexpr int LOGITS_AT = RESIDUAL_AT + ROWS * WIDTH;
+// What the blocks exchange; words, of two elements each but for the logits.
+constexpr int QKV_AT = 0, MIX_AT = QKV_AT + 3 * ROWS * WIDTH / 2, MIDDLE_AT = MIX_AT + ROWS * WIDTH / 2;
+constexpr int INNER_AT = MIDDLE_AT + ROWS * WIDTH / 2, RESIDUAL_AT = INNER_AT + ROWS * INNER / 2;
+constexpr int LOGITS_AT = RESIDUAL_AT + ROWS * WIDTH / 2;
 
 // Joined layers: every matrix has its layers one after the other, so have the norms, [LAYERS][WIDTH].
 extern "C" __global__ void __launch_bounds__(THREADS + 32, 1)
@@ -79,44 +80,45 @@ depth_frame(const unsigned char* qkv, const unsigned char* out, const unsigned c
     for (int layer = 0; layer < LAYERS; ++layer) {
       const unsigned tag = (level * LAYERS + layer + 1) & 1, before = tag ^ 1;
       take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-        if (layer) return await(boards + RESIDUAL_AT + r * WIDTH + c, before);
-        return level ? wide(table + c) : *(const float4*)(context + r * WIDTH + c);
+        if (layer) return wide(await(boards + RESIDUAL_AT, r * WIDTH + c, before));
+        return level ? eight(table + c) : eight(context + r * WIDTH + c);
       });
       product<QueryKeyValue>(ring, taken, work);
-      for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
-        const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
-        publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
-      }
+      publish_units<QueryKeyValue, 3 * WIDTH>(boards + QKV_AT, tag, [&](int u, int r, int c) {
+        return total(work, u, r, c) * norm_factor(work, phase, r);
+      });
 
       if (warp < TASKS && task < HEADS * ROWS)
         attend<LEVELS>(shared.past[warp][layer][0][0], shared.past[warp][layer][1][0], shared.query[warp],
-                       boards + QKV_AT + task_row * 3 * WIDTH + head * HEAD, tag,
-                       bias + (head * LEVELS + level) * LEVELS, level, boards + MIX_AT + task_row * WIDTH + head * HEAD);
+                       boards + QKV_AT, task_row * 3 * WIDTH + head * HEAD, tag,
+                       bias + (head * LEVELS + level) * LEVELS, level, boards + MIX_AT, task_row * WIDTH + head * HEAD);
       if (Out::mine()) {
         take_board<WIDTH>(work, boards + MIX_AT, tag);
         product<Out>(ring, taken, work);
-        if (owner) publish(boards + MIDDLE_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+        if (owner) mine += total(work, unit, row, column);
+        if (i < OWNERS) publish(boards + MIDDLE_AT, row * WIDTH + own, mine, tag, owner);
       }
 
       take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                    [&](int r, int c) { return await(boards + MIDDLE_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return wide(await(boards + MIDDLE_AT, r * WIDTH + c, tag)); });
       product<GateUp>(ring, taken, work);
       publish_inner(work, boards + INNER_AT, phase, tag);
 
       if (Down::mine()) {
         take_board<INNER>(work, boards + INNER_AT, tag);
         product<Down>(ring, taken, work);
-        if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+        if (owner) mine += total(work, unit, row, column);
+        if (i < OWNERS) publish(boards + RESIDUAL_AT, row * WIDTH + own, mine, tag, owner);
       }
     }
     take_residual(work, ++phase, last_norm, [&](int r, int c) {
-      return await(boards + RESIDUAL_AT + r * WIDTH + c, (level + 1) * LAYERS & 1);
+      return wide(await(boards + RESIDUAL_AT, r * WIDTH + c, (level + 1) * LAYERS & 1));
     });
     const unsigned tag = (level + 1) & 1;
     product<Projection>(ring, taken, work);
     for (int j = i; j < Projection::mine() * ROWS * 8; j += THREADS) {
       const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
-      publish(boards + LOGITS_AT + r * CODES + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
+      publish_float(boards + LOGITS_AT + r * CODES + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
     }
     int code = draw(shared.ballot, boards + LOGITS_AT, tag, noise + level * CODES, controls);
     if (given >= 0) code = given;

@@ -70,14 +70,14 @@ __device__ __forceinline__ int draw(Ballot& ballot, const unsigned* logits, unsi
   if (first < CODES) {
     const float4 n = *(const float4*)(noise + first);
     const unsigned* const at[2] = {logits + first, logits + (ROWS - 1) * CODES + first};
-    float4 x[2];
-    await(x, at, tag);
-    const float4 a = x[0], b = x[1];
-    const float w = ROWS == 2 ? controls.guidance : 0, as[4] = {a.x, a.y, a.z, a.w}, bs[4] = {b.x, b.y, b.z, b.w};
+    uint4 x[2];
+    await(x, at, 2, [=](uint4 v) { return fresh_floats(v, tag); });
+    const unsigned as[4] = {x[0].x, x[0].y, x[0].z, x[0].w}, bs[4] = {x[1].x, x[1].y, x[1].z, x[1].w};
+    const float w = ROWS == 2 ? controls.guidance : 0;
     const float ns[4] = {n.x, n.y, n.z, n.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      value[i] = (1 + w) * as[i] - w * bs[i], key[i] = ordered(value[i]);
+      value[i] = (1 + w) * __uint_as_float(as[i]) - w * __uint_as_float(bs[i]), key[i] = ordered(value[i]);
       moved[i] = value[i] / fmaxf(controls.temperature, 1e-4f) + (controls.temperature > 1e-4f ? ns[i] : 0);
     }
   }

@@ -258,6 +258,11 @@ def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int, 
     return slots * slot_bytes(config, bits) + input_bytes(config, rows, bits) + past + 4 * floats + 256
 
 
+def board_words(config: DepthformerConfig, rows: int) -> int:
+    """Words that the blocks exchange; the last are the logits."""
+    return rows * ((6 * config.embed_dim + config.mlp_dim) // 2 + config.layout.codebook_size)
+
+
 def draw_frame(
     config: DepthformerConfig,
     packed: Packed,
@@ -287,7 +292,7 @@ def draw_frame(
     def shape(dtype: jnp.dtype, *sizes: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype)
 
-    board = rows * (6 * config.embed_dim + config.mlp_dim + layout.codebook_size)
+    board = board_words(config, rows)
     results = [
         shape(jnp.int32, layout.codec_levels),
         shape(jnp.float32, *context.shape),

@@ -157,7 +157,7 @@ def shared_bytes(config: DepthformerConfig, rows: int, blocks: int, slots: int, 
 def board_words(config: DepthformerConfig, rows: int) -> int:
     """Words that the blocks exchange."""
     many = slices(config)
-    return rows * ((8 + many) * config.embed_dim + config.mlp_dim + 4 * many * config.num_heads)
+    return rows * (((8 + many) * config.embed_dim + config.mlp_dim) // 2 + 4 * many * config.num_heads)
 
 
 def step(

@@ -20,9 +20,9 @@ from darius.depthformer.packing import Packed
 from darius.depthformer.sampling import Controls, gumbel
 from darius.depthformer.steps import Attention, start
 
-RAN_ON_A_CARD = {(DepthformerConfig.large(), 16): (1, 2), (DepthformerConfig.base(), 16): (2,)}
+RAN_ON_A_CARD = {(DepthformerConfig.large(), 16): (2,)}
 """Sizes with the bits of their weights, and their numbers of rows (2 with guidance), that were measured there. The
-others were tested on a CPU only, and take the plain path."""
+others, `base` among them, ran on a card in an earlier version or on a CPU only, and take the plain path."""
 
 
 class Kernels(NamedTuple):

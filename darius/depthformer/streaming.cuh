@@ -3,9 +3,10 @@
 //
 // A kernel runs one block on every multiprocessor, all at once. One warp of a block, the sender, has the weights
 // copied into a ring of slots, as far ahead as there is room, whatever the others wait for: weights depend on nothing.
-// Blocks exchange vectors through boards in global memory. No barrier separates writing from reading: the lowest bit
-// of a word is its tag, which alternates with every use of its board, so who reads a word knows whether it is new.
-// A board may be written again once every reader has written something that the writer has since read.
+// Blocks exchange vectors through boards in global memory, eight bfloat16 at a time. No barrier separates writing from
+// reading: the lowest bit of the first of the eight is their tag, which alternates with every use of their board, so who
+// reads them knows whether they are new (logits are float32, each with a tag). A board may be written again once every
+// reader has written something that the writer has since read.
 //
 // Constants: ROWS (2 with guidance: conditioned, unconditioned; else 1), WIDTH (of the residual, and all heads side by
 // side), HEADS, INNER (of the MLP), BLOCKS, SLOTS, SLOT_INPUTS, WINDOW, EPSILON. HEAD is 64; WIDTH, INNER and
@@ -24,12 +25,16 @@ constexpr int HEAD = 64, WARPS = 16, THREADS = 32 * WARPS, SENDER = WARPS, PAD =
 __device__ __forceinline__ unsigned shared_address(const void* at) { return (unsigned)__cvta_generic_to_shared(at); }
 // After some ten seconds of waiting: an error is better than a device that hangs.
 __device__ __forceinline__ void give_up() { __trap(); }
-// Words of other blocks, past the first cache, which does not see what they write.
+// Words of other blocks, past the first cache, which does not see what they write; sixteen bytes come and go as one.
 __device__ __forceinline__ uint4 read_words(const unsigned* at) {
-  uint4 v;
-  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at) : "memory");
-  return v;
+  Gate low, high;
+  asm volatile("{.reg .b128 v; ld.relaxed.gpu.global.b128 v, [%2]; mov.b128 {%0, %1}, v;}"
+               : "=l"(low), "=l"(high) : "l"(at) : "memory");
+  return make_uint4((unsigned)low, (unsigned)(low >> 32), (unsigned)high, (unsigned)(high >> 32));
+}
+__device__ __forceinline__ void write_words(unsigned* at, uint4 v) {
+  asm volatile("{.reg .b128 v; mov.b128 v, {%1, %2}; st.relaxed.gpu.global.b128 [%0], v;}"
+               ::"l"(at), "l"(v.x | (Gate)v.y << 32), "l"(v.z | (Gate)v.w << 32) : "memory");
 }
 __device__ __forceinline__ void write_word(unsigned* at, unsigned word) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(word) : "memory");
@@ -99,41 +104,65 @@ __device__ __forceinline__ float4 wide(const bf16* at) {
                      __uint_as_float(v.y & 0xffff0000u));
 }
 
-// A board's floats, tagged.
-__device__ __forceinline__ void publish(unsigned* at, float x, unsigned tag) {
+struct Eight {
+  float v[8];
+};
+__device__ __forceinline__ Eight wide(uint4 x) {
+  return {__uint_as_float(x.x << 16), __uint_as_float(x.x & 0xffff0000u), __uint_as_float(x.y << 16),
+          __uint_as_float(x.y & 0xffff0000u), __uint_as_float(x.z << 16), __uint_as_float(x.z & 0xffff0000u),
+          __uint_as_float(x.w << 16), __uint_as_float(x.w & 0xffff0000u)};
+}
+__device__ __forceinline__ unsigned pair(float low, float high) { return narrow(low) | (unsigned)narrow(high) << 16; }
+__device__ __forceinline__ Eight eight(const bf16* at) { return wide(*(const uint4*)at); }
+__device__ __forceinline__ Eight eight(const float* at) {
+  const float4 x = *(const float4*)at, y = *(const float4*)(at + 4);
+  return {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
+}
+
+// Where an element of a board is.
+__device__ __forceinline__ unsigned* place(unsigned* board, int element) { return board + element / 2; }
+
+// An element of a board from each lane of a warp; eight neighbouring lanes have eight neighbours, if they have any.
+__device__ __forceinline__ void publish(unsigned* board, int element, float x, unsigned tag, bool any) {
+  unsigned a = narrow(x);
+  a |= __shfl_down_sync(~0u, a, 1) << 16;
+  const unsigned b = __shfl_down_sync(~0u, a, 2), c = __shfl_down_sync(~0u, a, 4), d = __shfl_down_sync(~0u, b, 4);
+  if (any && threadIdx.x % 8 == 0) write_words(place(board, element), make_uint4((a & ~1u) | tag, b, c, d));
+}
+// A float with a tag of its own.
+__device__ __forceinline__ void publish_float(unsigned* at, float x, unsigned tag) {
   write_word(at, (__float_as_uint(x) & ~1u) | tag);
 }
 __device__ __forceinline__ void again(unsigned& tries) {
   YIELD;
   if (++tries >> 24) give_up();
 }
-__device__ __forceinline__ bool fresh(uint4 v, unsigned tag) {
+__device__ __forceinline__ bool fresh(uint4 v, unsigned tag) { return !((v.x ^ tag) & 1); }
+__device__ __forceinline__ bool fresh_floats(uint4 v, unsigned tag) {
   return !(((v.x ^ tag) | (v.y ^ tag) | (v.z ^ tag) | (v.w ^ tag)) & 1);
 }
-// Four neighbours from each of several places. As long as they are not there, only the first place is asked: reading
+// Words from each of the first `many` places. As long as they are not there, only the first place is asked: reading
 // all of them again and again would take the memory's time from the weights.
-template <int MANY>
-__device__ __forceinline__ void await(float4 (&x)[MANY], const unsigned* const (&at)[MANY], unsigned tag) {
-  uint4 v[MANY];
+template <int MANY, class Fresh>
+__device__ __forceinline__ void await(uint4 (&v)[MANY], const unsigned* const (&at)[MANY], int many, Fresh fresh) {
   unsigned tries = 0;
-  for (v[0] = read_words(at[0]); !fresh(v[0], tag); v[0] = read_words(at[0])) again(tries);
+  for (v[0] = read_words(at[0]); !fresh(v[0]); v[0] = read_words(at[0])) again(tries);
   for (bool all = MANY == 1; !all;) {
     all = true;
 #pragma unroll
-    for (int i = 1; i < MANY; ++i) v[i] = read_words(at[i]);
+    for (int i = 1; i < MANY; ++i)
+      if (i < many) v[i] = read_words(at[i]);
 #pragma unroll
-    for (int i = 1; i < MANY; ++i) all = all && fresh(v[i], tag);
+    for (int i = 1; i < MANY; ++i) all = all && (i >= many || fresh(v[i]));
     if (!all) again(tries);
   }
-#pragma unroll
-  for (int i = 0; i < MANY; ++i)
-    x[i] = make_float4(__uint_as_float(v[i].x), __uint_as_float(v[i].y), __uint_as_float(v[i].z), __uint_as_float(v[i].w));
 }
-__device__ __forceinline__ float4 await(const unsigned* at, unsigned tag) {
-  const unsigned* const places[1] = {at};
-  float4 x[1];
-  await(x, places, tag);
-  return x[0];
+// Eight neighbours of a board.
+__device__ __forceinline__ uint4 await(unsigned* board, int element, unsigned tag) {
+  const unsigned* const at[1] = {place(board, element)};
+  uint4 v[1];
+  await(v, at, 1, [=](uint4 x) { return fresh(x, tag); });
+  return v[0];
 }
 
 // A matrix lies in units of GROUPS times eight outputs, unit after unit; those of a block are blockIdx.x, blockIdx.x +
@@ -295,15 +324,17 @@ __device__ __forceinline__ float total(const Work& work, int output, int row, in
   return even + odd;
 }
 
-// Vectors of four neighbours become the input: VECTORS of them a row, row after row, a thread's every THREADS apart.
+// Eight neighbours each become the input: VECTORS times a row, row after row, a thread's every THREADS apart.
 template <int VECTORS, int MANY, class Work>
-__device__ __forceinline__ void put(Work& work, const float4 (&x)[MANY]) {
+__device__ __forceinline__ void put(Work& work, const Eight (&x)[MANY]) {
 #if BITS == 8
   unsigned peaks[ROWS] = {};  // floats that are not negative have the order of their bits
 #pragma unroll
   for (int i = 0; i < MANY; ++i) {
     const int row = (threadIdx.x + i * THREADS) / VECTORS;
-    const float peak = fmaxf(fmaxf(fabsf(x[i].x), fabsf(x[i].y)), fmaxf(fabsf(x[i].z), fabsf(x[i].w)));
+    float peak = 0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) peak = fmaxf(peak, fabsf(x[i].v[j]));
 #pragma unroll
     for (int r = 0; r < ROWS; ++r)
       if (row == r && __float_as_uint(peak) > peaks[r]) peaks[r] = __float_as_uint(peak);
@@ -324,34 +355,37 @@ __device__ __forceinline__ void put(Work& work, const float4 (&x)[MANY]) {
 #endif
 #pragma unroll
   for (int i = 0; i < MANY; ++i) {
-    const int vector = threadIdx.x + i * THREADS, row = vector / VECTORS, column = vector % VECTORS * 4;
+    const int vector = threadIdx.x + i * THREADS, row = vector / VECTORS, column = vector % VECTORS * 8;
     if (row >= ROWS) continue;
+    const float* v = x[i].v;
 #if BITS == 8
-    const float by = inverse[row ? ROWS - 1 : 0], all[4] = {x[i].x * by, x[i].y * by, x[i].z * by, x[i].w * by};
-    unsigned upper = 0, lower = 0;
+    const float by = inverse[row ? ROWS - 1 : 0];
+    unsigned upper[2] = {}, lower[2] = {};
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int whole = __float2int_rn(all[j]), high = (whole + 128) >> 8;
-      upper |= (high & 255u) << 8 * j, lower |= (whole & 255u) << 8 * j;
+    for (int j = 0; j < 8; ++j) {
+      const int whole = __float2int_rn(v[j] * by), high = (whole + 128) >> 8;
+      upper[j / 4] |= (high & 255u) << 8 * (j % 4), lower[j / 4] |= (whole & 255u) << 8 * (j % 4);
     }
-    *(unsigned*)&work.input[0][row][column] = upper, *(unsigned*)&work.input[1][row][column] = lower;
+    *(uint2*)&work.input[0][row][column] = make_uint2(upper[0], upper[1]);
+    *(uint2*)&work.input[1][row][column] = make_uint2(lower[0], lower[1]);
 #else
-    *(uint2*)&work.input[row][column] = narrow(x[i]);
+    *(uint4*)&work.input[row][column] = make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
 #endif
   }
 }
 
 // Rows of the residual times a norm's scale become the input; the norm's factor is left to the product's end.
-// read(row, column) gives four neighbours.
+// read(row, column) gives eight neighbours.
 template <class Work, class Read>
 __device__ __forceinline__ void take_residual(Work& work, int phase, const bf16* scale, Read read) {
-  constexpr int EACH = WIDTH / 4;
-  const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
-  float4 scaled[1] = {make_float4(0, 0, 0, 0)};
+  constexpr int EACH = WIDTH / 8;
+  const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 8;
+  Eight scaled[1] = {};
   if (row < ROWS) {
-    const float4 s = wide(scale + column), x = read(row, column);
-    scaled[0] = make_float4(x.x * s.x, x.y * s.y, x.z * s.z, x.w * s.w);
-    float power = x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+    const Eight s = eight(scale + column), x = read(row, column);
+    float power = 0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) scaled[0].v[j] = x.v[j] * s.v[j], power += x.v[j] * x.v[j];
 #pragma unroll
     for (int apart = 16; apart; apart /= 2) power += __shfl_xor_sync(~0u, power, apart);
     if (threadIdx.x % 32 == 0) work.powers[phase % 2][threadIdx.x / 32] = power;
@@ -360,7 +394,7 @@ __device__ __forceinline__ void take_residual(Work& work, int phase, const bf16*
 }
 template <class Work>
 __device__ __forceinline__ float norm_factor(const Work& work, int phase, int row) {
-  constexpr int EACH = WIDTH / 128;
+  constexpr int EACH = WIDTH / 256;
   float power = 0;
 #pragma unroll
   for (int warp = 0; warp < EACH; ++warp) power += work.powers[phase % 2][row * EACH + warp];
@@ -369,14 +403,26 @@ __device__ __forceinline__ float norm_factor(const Work& work, int phase, int ro
 
 // A board of rows becomes the input.
 template <int LENGTH, class Work>
-__device__ __forceinline__ void take_board(Work& work, const unsigned* board, unsigned tag) {
-  constexpr int EACH = LENGTH / 4, ALL = ROWS * EACH, MANY = divide_up(ALL, THREADS);
+__device__ __forceinline__ void take_board(Work& work, unsigned* board, unsigned tag) {
+  constexpr int EACH = LENGTH / 8, ALL = ROWS * EACH, MANY = divide_up(ALL, THREADS);
+  const int many = (ALL - (int)threadIdx.x + THREADS - 1) / THREADS;
   const unsigned* at[MANY];
-  float4 x[MANY];
+  uint4 v[MANY] = {};
 #pragma unroll
-  for (int i = 0; i < MANY; ++i) at[i] = board + 4 * least(threadIdx.x + i * THREADS, ALL - 1);
-  await(x, at, tag);
+  for (int i = 0; i < MANY; ++i) at[i] = place(board, 8 * (threadIdx.x + i * THREADS));
+  if (many > 0) await(v, at, many, [=](uint4 x) { return fresh(x, tag); });
+#if BITS == 8
+  Eight x[MANY];
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) x[i] = wide(v[i]);
   put<EACH>(work, x);
+#else
+#pragma unroll
+  for (int i = 0; i < MANY; ++i) {
+    const int vector = threadIdx.x + i * THREADS;
+    if (vector < ALL) *(uint4*)&work.input[vector / EACH][vector % EACH * 8] = v[i];
+  }
+#endif
 }
 
 // 0.5 x (1 + tanh(...)), told by the logistic function.
@@ -384,13 +430,24 @@ __device__ __forceinline__ float gelu(float x) {
   return x / (1 + expf(-2 * 0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }
 
+// What comes of a product, told on a board [ROWS][WHOLE]: value(unit, row, column of its eight) of the
+// block's units.
+template <class M, int WHOLE, class Value>
+__device__ __forceinline__ void publish_units(unsigned* board, unsigned tag, Value value) {
+  const int all = M::mine() * ROWS * 8;
+  for (int j = threadIdx.x; j - (int)threadIdx.x % 32 < all; j += THREADS) {
+    const bool any = j < all;
+    const int u = any ? j / (8 * ROWS) : 0, row = j / 8 % ROWS;
+    publish(board, row * WHOLE + (blockIdx.x + u * BLOCKS) * 8 + j % 8, value(u, row, j % 8), tag, any);
+  }
+}
+
 // The gated MLP's middle, gelu(gate) * up, of the product with GateUp.
 template <class Work>
 __device__ __forceinline__ void publish_inner(const Work& work, unsigned* board, int phase, unsigned tag) {
-  for (int j = threadIdx.x; j < GateUp::mine() * ROWS * 8; j += THREADS) {
-    const int u = j / (8 * ROWS), row = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
+  publish_units<GateUp, INNER>(board, tag, [&](int u, int row, int column) {
     const float factor = norm_factor(work, phase, row);
-    const float gate = wide(narrow(gelu(wide(narrow(total(work, 2 * u, row, j % 8) * factor)))));
-    publish(board + row * INNER + n, gate * wide(narrow(total(work, 2 * u + 1, row, j % 8) * factor)), tag);
-  }
+    const float gate = wide(narrow(gelu(wide(narrow(total(work, 2 * u, row, column) * factor)))));
+    return gate * wide(narrow(total(work, 2 * u + 1, row, column) * factor));
+  });
 }

@@ -9,7 +9,8 @@
 constexpr int TASKS = divide_up(HEADS * ROWS, BLOCKS);  // heads that a block attends with to the past, a warp each
 static_assert(TASKS <= WARPS && FRAMES <= 64, "a warp attends with one head to at most 64 frames");
 constexpr int OWN = Out::MOST * ROWS * 8;  // elements of the residual that a block owns, one a thread
-static_assert(OWN <= THREADS && ROWS * WIDTH / 4 <= THREADS, "a thread an element");
+static_assert(OWN <= THREADS && ROWS * WIDTH / 8 <= THREADS, "a thread an element");
+constexpr int OWNERS = divide_up(OWN, 32) * 32;  // whole warps
 constexpr int TOTALS = most(most(QueryKeyValue::MOST, Out::MOST), 2 * GateUp::MOST);
 constexpr int LOOKS = ROWS * HEADS * SLICES;  // a head's attention to a slice of the encoder's output
 constexpr size_t SPAN = (size_t)ROWS * HEADS * FRAMES * HEAD;  // of a layer's keys or values
@@ -24,11 +25,12 @@ struct Shared {
   float mixed[8][HEAD];
 };
 
-// What the blocks exchange.
-constexpr int QKV_AT = 0, MIX_AT = QKV_AT + 3 * ROWS * WIDTH, AFTER_SELF_AT = MIX_AT + ROWS * WIDTH;
-constexpr int QUERY_AT = AFTER_SELF_AT + ROWS * WIDTH, SEEN_AT = QUERY_AT + ROWS * WIDTH;
-constexpr int STATISTICS_AT = SEEN_AT + SLICES * ROWS * WIDTH, AFTER_CROSS_AT = STATISTICS_AT + LOOKS * 4;
-constexpr int INNER_AT = AFTER_CROSS_AT + ROWS * WIDTH, RESIDUAL_AT = INNER_AT + ROWS * INNER;
+// What the blocks exchange; words, of two elements each but for the statistics.
+constexpr int LENGTH = ROWS * WIDTH / 2;
+constexpr int QKV_AT = 0, MIX_AT = QKV_AT + 3 * LENGTH, AFTER_SELF_AT = MIX_AT + LENGTH;
+constexpr int QUERY_AT = AFTER_SELF_AT + LENGTH, SEEN_AT = QUERY_AT + LENGTH;
+constexpr int STATISTICS_AT = SEEN_AT + SLICES * LENGTH, AFTER_CROSS_AT = STATISTICS_AT + LOOKS * 4;
+constexpr int INNER_AT = AFTER_CROSS_AT + LENGTH, RESIDUAL_AT = INNER_AT + ROWS * INNER / 2;
 
 __device__ __forceinline__ void send_slice(Ring& ring, unsigned& sent, const unsigned char* slice) {
   for (int at = 0; at < SLICE_BYTES; at += SLOT_BYTES)
@@ -41,19 +43,17 @@ __device__ __forceinline__ uint4 of_slice(const Ring& ring, unsigned taken, int 
 
 // The attention of a head to a slice of keys: the mix of its values, not yet divided by the sum of shares, and that sum
 // with the highest score. Keys lie like a matrix [HEAD][256] in steps, values like one [256][HEAD] (`fused.fragments`).
-__device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsigned* query, unsigned tag,
-                                     const float* bias, unsigned* seen, unsigned* statistics) {
+__device__ __forceinline__ void look(Shared& shared, unsigned& taken, unsigned* boards, int query, unsigned tag,
+                                     const float* bias, int seen, unsigned* statistics) {
   Ring& ring = shared.ring;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = warp % 8, part = lane % 4, column = lane / 4;
   // One row: columns 0 and 2 of B (see `step_inputs`).
   const bool asks = column == 0 || column == 2;
-  float4 q[4] = {};
+  uint4 q[2] = {};
   const float added[2] = {bias[warp * 8 + column], bias[128 + warp * 8 + column]};
   if (asks) {
-    const unsigned* at[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) at[i] = query + i / 2 * 32 + part * 8 + i % 2 * 4;
-    await(q, at, tag);
+    const unsigned* const at[2] = {place(boards + QUERY_AT, query + part * 8), place(boards + QUERY_AT, query + 32 + part * 8)};
+    await(q, at, 2, [=](uint4 v) { return fresh(v, tag); });
   }
   meet_for(ring, taken, 2 * SLICE_SLOTS);
 #pragma unroll
@@ -61,9 +61,8 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
     float sums[4] = {};
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
-      const uint2 low = narrow(q[2 * s]), high = narrow(q[2 * s + 1]);
       const uint4 k = of_slice(ring, taken, ((warp + i * 16) * 2 + s) * 512 + lane * 16);
-      multiply(sums, k, column == 0 ? make_uint2(low.x, high.x) : make_uint2(low.y, high.y));
+      multiply(sums, k, column == 0 ? make_uint2(q[s].x, q[s].z) : make_uint2(q[s].y, q[s].w));
     }
     const float score = step_sums(sums).x + added[i];
     if (part == 0) shared.scores[(warp + i * 16) * 8 + column] = score;
@@ -103,36 +102,39 @@ __device__ __forceinline__ void look(Shared& shared, unsigned& taken, const unsi
     float mix = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) mix += shared.mixed[i][threadIdx.x];
-    publish(seen + threadIdx.x, mix, tag);
-  } else if (threadIdx.x < HEAD + 4) {
-    publish(statistics + threadIdx.x - HEAD, threadIdx.x % 2 ? sum : highest, tag);
+    publish(boards + SEEN_AT, seen + threadIdx.x, mix, tag, true);
+  } else if (threadIdx.x == HEAD) {
+    write_words(statistics, make_uint4((__float_as_uint(highest) & ~1u) | tag, __float_as_uint(sum), 0, 0));
   }
 }
 
 // All slices' mixes together become the input.
-__device__ __forceinline__ void take_seen(Shared& shared, const unsigned* boards, unsigned tag) {
-  constexpr int EACH = WIDTH / 4;
-  const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 4;
-  float4 seen[1] = {make_float4(0, 0, 0, 0)};
+__device__ __forceinline__ void take_seen(Shared& shared, unsigned* boards, unsigned tag) {
+  constexpr int EACH = WIDTH / 8;
+  const int row = threadIdx.x / EACH, column = threadIdx.x % EACH * 8;
+  Eight seen[1] = {};
   if (row < ROWS) {
     const unsigned* at[2 * SLICES];
-    float4 x[2 * SLICES], all = make_float4(0, 0, 0, 0);  // mixes, then statistics
+    uint4 x[2 * SLICES];  // mixes, then statistics
     float highest = -3e38f, sum = 0;
 #pragma unroll
     for (int s = 0; s < SLICES; ++s) {
-      at[s] = boards + SEEN_AT + (row * SLICES + s) * WIDTH + column;
+      at[s] = place(boards + SEEN_AT, (row * SLICES + s) * WIDTH + column);
       at[SLICES + s] = boards + STATISTICS_AT + ((row * SLICES + s) * HEADS + column / HEAD) * 4;
     }
-    await(x, at, tag);
+    await(x, at, 2 * SLICES, [=](uint4 v) { return fresh(v, tag); });
 #pragma unroll
-    for (int s = 0; s < SLICES; ++s) highest = fmaxf(highest, x[SLICES + s].x);
+    for (int s = 0; s < SLICES; ++s) highest = fmaxf(highest, __uint_as_float(x[SLICES + s].x));
 #pragma unroll
     for (int s = 0; s < SLICES; ++s) {
-      const float weight = expf(x[SLICES + s].x - highest);
-      sum += weight * x[SLICES + s].y;
-      all.x += weight * x[s].x, all.y += weight * x[s].y, all.z += weight * x[s].z, all.w += weight * x[s].w;
+      const float weight = expf(__uint_as_float(x[SLICES + s].x) - highest);
+      sum += weight * __uint_as_float(x[SLICES + s].y);
+      const Eight mix = wide(x[s]);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) seen[0].v[j] += weight * mix.v[j];
     }
-    seen[0] = make_float4(all.x / sum, all.y / sum, all.z / sum, all.w / sum);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) seen[0].v[j] /= sum;
   }
   put<EACH>(shared.work, seen);
 }
@@ -199,20 +201,19 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
         if (layer + 1 < LAYERS && at % 16 == 0) fetch_line(past + (2 + which) * SPAN + at * 8);
       }
     take_residual(work, ++phase, norms + layer * WIDTH, [&](int r, int c) {
-      return layer ? await(boards + RESIDUAL_AT + r * WIDTH + c, before) : *(const float4*)(input + r * WIDTH + c);
+      return layer ? wide(await(boards + RESIDUAL_AT, r * WIDTH + c, before)) : eight(input + r * WIDTH + c);
     });
     product<QueryKeyValue>(ring, taken, work);
-    for (int j = i; j < QueryKeyValue::mine() * ROWS * 8; j += THREADS) {
-      const int u = j / (8 * ROWS), r = j / 8 % ROWS, n = (blockIdx.x + u * BLOCKS) * 8 + j % 8;
-      publish(boards + QKV_AT + r * 3 * WIDTH + n, total(work, u, r, j % 8) * norm_factor(work, phase, r), tag);
-    }
+    publish_units<QueryKeyValue, 3 * WIDTH>(boards + QKV_AT, tag, [&](int u, int r, int c) {
+      return total(work, u, r, c) * norm_factor(work, phase, r);
+    });
 
     if (attends) {
       copies_done();
       __syncwarp();
       attend<FRAMES>(shared.past[warp][0][0], shared.past[warp][1][0], shared.query[warp],
-                     boards + QKV_AT + task_row * 3 * WIDTH + head * HEAD, tag,
-                     bias + (head * FRAMES + frame) * FRAMES, frame, boards + MIX_AT + task_row * WIDTH + head * HEAD);
+                     boards + QKV_AT, task_row * 3 * WIDTH + head * HEAD, tag,
+                     bias + (head * FRAMES + frame) * FRAMES, frame, boards + MIX_AT, task_row * WIDTH + head * HEAD);
 #pragma unroll
       for (int which = 0; which < 2; ++which)
         *(unsigned*)(past + which * SPAN + frame * HEAD + lane * 2) = *(const unsigned*)&shared.past[warp][which][frame][lane * 2];
@@ -220,35 +221,38 @@ temporal_frame(const unsigned char* qkv, const unsigned char* out, const unsigne
     if (Out::mine()) {
       take_board<WIDTH>(work, boards + MIX_AT, tag);
       product<Out>(ring, taken, work);
-      if (owner) publish(boards + AFTER_SELF_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      if (owner) mine += total(work, unit, row, column);
+      if (i < OWNERS) publish(boards + AFTER_SELF_AT, row * WIDTH + own, mine, tag, owner);
     }
 
     if (Out::mine()) {
       take_residual(work, ++phase, cross_norms + layer * WIDTH,
-                    [&](int r, int c) { return await(boards + AFTER_SELF_AT + r * WIDTH + c, tag); });
+                    [&](int r, int c) { return wide(await(boards + AFTER_SELF_AT, r * WIDTH + c, tag)); });
       product<Out>(ring, taken, work);
-      if (owner)
-        publish(boards + QUERY_AT + row * WIDTH + own, total(work, unit, row, column) * norm_factor(work, phase, row), tag);
+      const float query = owner ? total(work, unit, row, column) * norm_factor(work, phase, row) : 0;
+      if (i < OWNERS) publish(boards + QUERY_AT, row * WIDTH + own, query, tag, owner);
     }
     for (int each = blockIdx.x; each < LOOKS; each += BLOCKS) {
       const int slice = each / HEADS % SLICES, its = each / HEADS / SLICES, which = each % HEADS;
-      look(shared, taken, boards + QUERY_AT + its * WIDTH + which * HEAD, tag, cross_bias + (its * SLICES + slice) * 256,
-           boards + SEEN_AT + (its * SLICES + slice) * WIDTH + which * HEAD, boards + STATISTICS_AT + each * 4);
+      look(shared, taken, boards, its * WIDTH + which * HEAD, tag, cross_bias + (its * SLICES + slice) * 256,
+           (its * SLICES + slice) * WIDTH + which * HEAD, boards + STATISTICS_AT + each * 4);
     }
     if (Out::mine()) {
       take_seen(shared, boards, tag);
       product<Out>(ring, taken, work);
-      if (owner) publish(boards + AFTER_CROSS_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      if (owner) mine += total(work, unit, row, column);
+      if (i < OWNERS) publish(boards + AFTER_CROSS_AT, row * WIDTH + own, mine, tag, owner);
     }
 
     take_residual(work, ++phase, mlp_norms + layer * WIDTH,
-                  [&](int r, int c) { return await(boards + AFTER_CROSS_AT + r * WIDTH + c, tag); });
+                  [&](int r, int c) { return wide(await(boards + AFTER_CROSS_AT, r * WIDTH + c, tag)); });
     product<GateUp>(ring, taken, work);
     publish_inner(work, boards + INNER_AT, phase, tag);
     if (Down::mine()) {
       take_board<INNER>(work, boards + INNER_AT, tag);
       product<Down>(ring, taken, work);
-      if (owner) publish(boards + RESIDUAL_AT + row * WIDTH + own, mine += total(work, unit, row, column), tag);
+      if (owner) mine += total(work, unit, row, column);
+      if (i < OWNERS) publish(boards + RESIDUAL_AT, row * WIDTH + own, mine, tag, owner);
     }
   }
   if (owner) output[row * WIDTH + own] = mine;

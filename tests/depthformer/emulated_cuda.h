@@ -139,6 +139,7 @@ inline int __clz(unsigned x) { return __builtin_clz(x); }
 inline void fetch_line(const void*) {}
 inline void give_up() { abort(); }
 inline uint4 read_words(const unsigned* at) { return *(const uint4*)at; }
+inline void write_words(unsigned* at, uint4 v) { *(uint4*)at = v; }
 inline void write_word(unsigned* at, unsigned word) { *at = word; }
 // A gate holds the arrivals of a round, those missing, and the round.
 inline void make_gate(unsigned long long* gate, unsigned arrivals) { *gate = arrivals | (unsigned long long)arrivals << 16; }

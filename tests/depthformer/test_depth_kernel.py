@@ -49,7 +49,7 @@ def emulate(library: ctypes.CDLL, packed: Packed, context, noise, known, dials, 
     rows = len(context)
     weights = fused.prepare(CONFIG, packed, bits)
     inputs = [*weights[:6], packed.decoder_norm, weights.projection, packed.embedding, packed.depth_bias]
-    board = rows * (6 * CONFIG.embed_dim + CONFIG.mlp_dim + CODES)
+    board = fused.board_words(CONFIG, rows)
     inputs += [context, noise, known, dials, np.zeros(board, np.uint32)]
     boards = np.zeros(board, np.uint32)
     results = [np.full(LEVELS, -7, np.int32), np.full(context.shape, np.nan, np.float32), boards]
