@@ -6,6 +6,7 @@ A stream asks for its next chunk when the last begins to play, as a jam does; it
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import threading
 import time
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 SOUNDS = 10
 """First sounds that are measured."""
-GATHERING = 0.2
-"""Seconds that streams have to come together at the start."""
+GATHERING = 0.03
+"""Seconds that streams which play in step have to ask together."""
+SETTLING = 4
+"""Chunks that are played before any count: a device's first calls look for memory."""
 BESIDE = 16
 """Streams in a call, at most, beside which one begins: it has to wait for a call that is on its way."""
 EVERY = 10.0
@@ -37,7 +40,7 @@ class Crowd:
     Args:
       conductor: has run the buckets that are used.
       streams: how many.
-      together: they share every call, which takes all the time there is, so each call waits for all of them.
+      together: they play in step and share every call, which takes all the time there is.
     """
 
     def __init__(self, engine: Engine, conductor: Conductor, streams: int, *, together: bool = False) -> None:
@@ -59,7 +62,7 @@ class Crowd:
         """
         start = told = time.monotonic()
         silence = session.start(self._engine, np.zeros((0, self._engine.levels), np.int32), 0)
-        self._conductor.run(lambda: time.sleep(GATHERING))  # so that none of them is taken before all have asked
+        self._gather()
         for index in range(len(self._knobs)):
             self._ask(index, dataclasses.replace(silence, seed=np.array([index], np.uint32)), start + 2 * self._music)
         waiting: list[tuple[float, int, session.Streams, float]] = []
@@ -69,9 +72,11 @@ class Crowd:
                 told = now
                 so_far()
             ready = [item for item in waiting if item[0] <= now]
-            waiting = [item for item in waiting if item[0] > now]
-            for item in ready:
-                self._ask(*item[1:])
+            if ready and (not self._together or len(ready) == len(self._knobs)):
+                self._gather()
+                waiting = [item for item in waiting if item[0] > now]
+                for item in ready:
+                    self._ask(*item[1:])
             done, _ = wait(self._asked, timeout=0.01, return_when=FIRST_COMPLETED)
             for future in done:
                 index, streams, due = self._note(future)
@@ -83,6 +88,11 @@ class Crowd:
             for future in done:
                 self._note(future)
 
+    def _gather(self) -> None:
+        """So that none of them is taken before all have asked."""
+        if self._together:
+            self._conductor.run(lambda: time.sleep(GATHERING))
+
     def _note(self, future: Future[Any]) -> tuple[int, session.Streams, float]:
         index, at, due = self._asked.pop(future)
         streams, now = future.result().streams, time.monotonic()
@@ -91,8 +101,7 @@ class Crowd:
         return index, streams, due
 
     def _ask(self, index: int, state: session.Streams, due: float) -> None:
-        then = index if self._together else None
-        future = self._conductor.advance(state, self._knobs[index], deadline=due, key=index, then=then)
+        future = self._conductor.advance(state, self._knobs[index], deadline=due, key=index)
         self._asked[future] = (index, time.monotonic(), due)
 
 
@@ -126,7 +135,9 @@ def measure(
     chunk_seconds = conductor.warm().result()[bucket]
     warmed = time.monotonic()
     tell({"streams": streams, "warm_seconds": warmed - began, "warm_chunk_seconds": chunk_seconds})
-    crowd = Crowd(engine, conductor, streams, together=streams == bucket)
+    begin = functools.partial(Crowd, engine, conductor, streams, together=streams == bucket)
+    begin().play(SETTLING * engine.chunk_frames / engine.frame_rate)
+    crowd, played = begin(), time.monotonic()
 
     def so_far() -> None:
         p50, p95, p99 = np.percentile(crowd.took, [50, 95, 99])
@@ -135,7 +146,7 @@ def measure(
             {
                 "streams": streams,
                 "bucket": bucket,
-                "seconds": time.monotonic() - warmed,
+                "seconds": time.monotonic() - played,
                 "chunks": len(crowd.took),
                 "late": crowd.late,
                 "p50": float(p50),
@@ -148,7 +159,7 @@ def measure(
             }
         )
 
-    crowd.play(min(seconds, max(budget - (warmed - began), 0.0)), so_far=so_far)
+    crowd.play(min(seconds, max(budget - (played - began), 0.0)), so_far=so_far)
     so_far()
     conductor.close(0.1)
 
