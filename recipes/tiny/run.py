@@ -27,16 +27,18 @@ from darius.codec import network, rvq
 from darius.codec.config import CodecConfig
 from darius.depthformer import weights
 from darius.depthformer.config import DepthformerConfig
+from darius.style.tiny import load as load_style
+from darius.tokens import TokenLayout
 from recipes.tiny import sizes, supply
 from recipes.tiny.codec import pool as sounds
 from recipes.tiny.codec import ship, widen
 from recipes.tiny.codec import train as codec_training
-from recipes.tiny.lm import batches, listening, paces, package, structure
+from recipes.tiny.lm import batches, listening, paces, package, structure, words
 from recipes.tiny.lm import train as lm_training
 
 STYLE = Path("darius/assets/tiny/style.safetensors")
 Pace = Callable[[str], Any]
-VARIANTS = 3 + supply.TEXTS + supply.NAMES + supply.MIXED
+VARIANTS = supply.SOUNDS + supply.TEXTS + supply.NAMES + supply.MIXED
 ROWS = 14
 """Clips of a shard that are trained on: as many are always there, the others are held out."""
 HELD, HELD_SAMPLES = 24, 8 * 48_000
@@ -50,7 +52,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     order = supply.Order(
         folder=args.work,
-        style=STYLE,
+        style=args.style,
         first_seed=args.first_seed,
         workers=args.workers,
         seconds=args.seconds,
@@ -65,12 +67,12 @@ def main() -> None:
 
 def _train(args: argparse.Namespace, order: supply.Order, began: float, until: float) -> None:
     settings = _settings(args)
-    config = package.read(args.lm)[0] if args.lm else sizes.language_model()
+    config = package.read(args.lm or args.words[0])[0] if args.lm or args.words else sizes.language_model()
     frames = round(args.seconds * config.layout.frame_rate)
     with ThreadPoolExecutor(2) as compilers:
         if not args.codec_only:
             step = compilers.submit(
-                _compile, config, settings, pace_of(args, config), args.clips, args.held_out, frames
+                _compile, config, settings, pace_of(args, config), args.clips, args.held_out, frames, bool(args.words)
             )
         codec_until = began + 60 * args.codec_minutes
         codec = ship.load_any(args.codec) if args.codec else train_codec(args, order, codec_until)
@@ -82,7 +84,7 @@ def _train(args: argparse.Namespace, order: supply.Order, began: float, until: f
 
 def pace_of(args: argparse.Namespace, config: DepthformerConfig) -> Pace:
     """How fast each tensor learns: what copies is spared where training goes on."""
-    return partial(paces.going_on if args.lm else paces.from_nothing, config)
+    return partial(paces.going_on if args.lm and not args.words else paces.from_nothing, config)
 
 
 def _settings(args: argparse.Namespace) -> lm_training.Settings:
@@ -129,8 +131,9 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
         rows=args.rows, frames=args.codec_frames, rate=args.codec_rate, log_every=args.log_every
     )
     if earlier:
-        known = np.stack(held[:HELD])
-        params = codec_training.refine(*earlier, tuple(args.parts), pool, known, refill, until, args.out, settings)
+        params = codec_training.refine(
+            *earlier, tuple(args.parts), pool, np.stack(held[:HELD]), refill, until, args.out, settings
+        )
     else:
         params = codec_training.train(config, pool, refill, until, args.out, settings)
     print(f"codec has heard {len(used)} shards of {len(supply.finished(order.folder))}", flush=True)
@@ -143,7 +146,13 @@ def train_codec(args: argparse.Namespace, order: supply.Order, until: float) -> 
 
 
 def _compile(
-    config: DepthformerConfig, settings: lm_training.Settings, pace: Pace, rows: int, held_out: int, frames: int
+    config: DepthformerConfig,
+    settings: lm_training.Settings,
+    pace: Pace,
+    rows: int,
+    held_out: int,
+    frames: int,
+    told: bool,
 ) -> Any:
     began = time.monotonic()
     layout = config.layout
@@ -153,9 +162,17 @@ def _compile(
     held = jax.eval_shape(lambda: batches.empty(layout, held_out, frames, VARIANTS))
     near = jax.ShapeDtypeStruct((layout.codec_levels, layout.codebook_size, 8), jnp.int16)
     heard = batches.Sounds(near, jax.ShapeDtypeStruct((layout.codec_levels,), jnp.int16))
+    kinds = words.Kinds(sounds=supply.SOUNDS, variants=VARIANTS)
+    given = (state.params, held, held, heard)
     with ThreadPoolExecutor(1) as beside:
-        measure = beside.submit(lm_training.measuring(config, settings).lower(state.params, held, held, heard).compile)
-        step = lm_training.compiled(config, settings, state, pool, heard)
+        if told:
+            teachers = (state.params, state.params)
+            lowered = words.measuring(config, settings, kinds).lower(teachers, *given)
+            measure = beside.submit(lowered.compile)
+            step = words.compiled(config, settings, kinds, teachers, state, pool, heard)
+        else:
+            measure = beside.submit(lm_training.measuring(config, settings).lower(*given).compile)
+            step = lm_training.compiled(config, settings, state, pool, heard)
         both = step, measure.result()
     print(f"language model compiled in {time.monotonic() - began:.0f} s", flush=True)
     return both
@@ -216,15 +233,15 @@ class Encoding(threading.Thread):
 
 
 def _places(record: dict[str, Any]) -> tuple[int, int]:
-    """(loop in whole frames if all of the clip repeats it, switch), 0 for none."""
+    """(loop in whole frames if all of the clip or what is before the switch is in time with it, switch), 0 for none."""
     switch, loop = record["switch_frame"] or 0, record["loop_frames"]
-    return (int(loop) if record["strict"] and not switch and loop == int(loop) else 0), switch
+    return (int(loop) if (record["strict"] or switch) and loop == int(loop) else 0), switch
 
 
 def block(rows: list[tuple[Any, ...]]) -> batches.Pool:
     """Clips (codes, styles, loop, switch) as a pool of their own."""
     codes, styles, loop, switch = zip(*rows, strict=True)
-    levels = 6
+    levels = TokenLayout().context_style_levels + 1
     return batches.Pool(
         codes=jnp.asarray(np.stack(codes), jnp.int16),
         styles=jnp.asarray(np.stack(styles)[..., :levels], jnp.int16),
@@ -232,6 +249,14 @@ def block(rows: list[tuple[Any, ...]]) -> batches.Pool:
         switch=jnp.asarray(switch, jnp.int32),
         filled=jnp.int32(len(rows)),
     )
+
+
+def _flagged(args: argparse.Namespace) -> dict[str, Any]:
+    """What --words names, with style codes that tell words and heads that hear them."""
+    config, params, _ = package.read_soft(args.words[0])
+    style = load_style(args.style).config
+    assert style.words_level == config.layout.context_style_levels - 1
+    return listening.attend_style(config, words.flagged(config, params, style.level_sizes[style.words_level]))
 
 
 def train_lm(
@@ -273,9 +298,14 @@ def train_lm(
         config, params, begun = package.read_soft(args.lm)
         if args.style_heads:
             params = listening.attend_style(config, params)
+    elif args.words:
+        params, begun = _flagged(args), 0
     else:
         params, begun = structure.initialise(config, books, seed=0, counts=counts), 0
     advance, measure = step.result()
+    if args.words:
+        teachers = tuple(jax.tree.map(jnp.float32, package.read_soft(path)[1]) for path in args.words)
+        advance, measure = partial(advance, teachers), partial(measure, teachers)
     print(f"language model begins at step {begun} with {int(pool.filled)} clips, {len(held.loop)} held out", flush=True)
 
     def save(params: lm_training.Params, count: int) -> None:
@@ -315,6 +345,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--codec-only", action="store_true")
     parser.add_argument("--lm", type=Path, help="weights to go on from")
     parser.add_argument("--style-heads", action="store_true", help="with --lm: give it new heads for the style")
+    parser.add_argument("--words", type=Path, nargs=2, help="weights to be like without words, and with words")
+    parser.add_argument("--style", type=Path, default=STYLE, help="the style model")
     parser.add_argument("--rates", type=float, nargs=2, default=(2e-3, 2e-5), help="learning rate, first and last")
     parser.add_argument("--batch", type=int, default=96, help="examples a step of the language model")
     parser.add_argument("--rows", type=int, default=48, help="windows a step of the codec")

@@ -16,7 +16,7 @@ from darius.depthformer import network, weights
 from darius.depthformer.config import DepthformerConfig
 from darius.errors import BadCheckpoint
 from darius.tokens import MASK_ID, TokenLayout
-from recipes.tiny.lm import batches, listening, paces, package, structure, train
+from recipes.tiny.lm import batches, listening, paces, package, structure, train, words
 from recipes.tiny.lm.batches import Dropouts, Pool
 from recipes.tiny.lm.forward import level_losses
 from recipes.tiny.lm.kernels import position_kernel
@@ -308,3 +308,63 @@ def test_packaged_weights_are_read_back_with_their_step(tmp_path) -> None:
     config, params, step = package.read(tmp_path / "lm.safetensors")
     assert (config, step) == (CONFIG, 12)
     assert params.keys() == weights.shapes(CONFIG).keys()
+
+
+def turning(layout: TokenLayout, clips: int = 6) -> Pool:
+    """Random clips; the style codes are 0 and, where they are words, 5."""
+    rng, frames = np.random.default_rng(1), layout.context_frames + 3 * layout.chunk_frames
+    pool = pool_of(
+        rng.integers(0, layout.codebook_size, (clips, frames, 16)), loop=20, switch=layout.context_frames + 10
+    )
+    return pool._replace(styles=jnp.broadcast_to(jnp.array([0, 0, 5], jnp.int16)[None, :, None], (clips, 3, 7)))
+
+
+CLEAN = words.Kinds(sounds=2, variants=3, tiled=0.5, words=dataclasses.replace(WHOLE, tiled=1.0, at_switch=1.0))
+
+
+def test_without_words_half_of_the_examples_go_on_with_one_loop_in_codes_of_their_own() -> None:
+    draw = jax.jit(partial(words.draw_same, LAYOUT, kinds=CLEAN, batch=40, prefix=2))
+    batch, tiled = jax.tree.map(np.asarray, draw(turning(LAYOUT), heard(LAYOUT), KEY))
+    codes = np.concatenate([batch.encoder[:, :240].reshape(40, 60, 4), batch.targets[..., :4]], axis=1)
+    repeats = [max(np.mean(row[lag:] == row[:-lag]) for lag in range(words.SHORTEST, 61)) for row in codes]
+    np.testing.assert_array_equal(np.array(repeats) == 1.0, tiled)
+    assert 10 < tiled.sum() < 30
+    assert (batch.encoder[:, 240:] == LAYOUT.style_offset + 64 * np.arange(7)).all()
+
+
+def test_with_words_the_past_is_a_loop_and_the_style_is_as_the_old_model_and_the_new_one_know_it() -> None:
+    pool = turning(LAYOUT)
+    pool = pool._replace(styles=pool.styles.at[:, 2, 6].set(9))
+    draw = jax.jit(partial(words.examples, LAYOUT, kinds=CLEAN, batch=16, prefix=2))
+    new, old, tiled = jax.tree.map(np.asarray, draw(pool, heard(LAYOUT), KEY))
+    same = len(tiled)
+    context = new.encoder[same:, :240].reshape(-1, 60, 4)
+    np.testing.assert_array_equal(context[:, 20:], context[:, :-20])
+    starts = LAYOUT.style_offset + 64 * np.arange(6)
+    assert (new.encoder[same:, 240:] == starts + 5).all() and (new.encoder[:same, 240:] == starts).all()
+    assert (old.encoder[same:, 240:] == starts + np.array([5, 5, 5, 5, 5, 9])).all()
+
+
+def test_the_last_style_code_starts_as_what_it_was_on_the_whole_and_turns_one_way(start) -> None:
+    first = LAYOUT.style_offset + 5 * 64
+    before = start[weights.EMBEDDING][first:]
+    rows = words.flagged(CONFIG, start, 8, 16)[weights.EMBEDDING][first:][:8]
+    np.testing.assert_allclose(rows[0], before[:16].mean(0), atol=1e-5)
+    np.testing.assert_allclose(rows[4] - rows[3], (rows[7] - rows[0]) / 7, atol=1e-4)
+    assert np.linalg.norm(rows[7] - rows[0]) > 5
+
+
+@pytest.mark.acceptance
+def test_a_step_comes_nearer_to_both_models(start) -> None:
+    kept = words.flagged(CONFIG, start, 8, 16)
+    settings = train.Settings(batch=8, prefix=2, warm_up=1)
+    state = train.begin(kept, partial(paces.from_nothing, CONFIG))
+    other = structure.initialise(CONFIG, seed=1)
+    teachers = tuple({name: jnp.array(value) for name, value in params.items()} for params in (kept, other))
+    pool, sounds = turning(LAYOUT), heard(LAYOUT)
+    step = words.compiled(CONFIG, settings, CLEAN, teachers, state, pool, sounds)
+    apart = []
+    for _ in range(4):
+        state, named, _ = step(teachers, state, pool, sounds, KEY, jnp.float32(1e-4))
+        apart.append(float(named.mean()))
+    assert apart[3] < apart[0]

@@ -22,7 +22,8 @@ class Pool(NamedTuple):
 
     Attributes:
       codes: int16 [N, frames, levels].
-      styles: int16 [N, variants, style levels]: codes of words and sounds that fit the clip.
+      styles: int16 [N, variants, style levels]: codes of words and sounds that fit the clip; one level more than the
+        language model reads, which is the one that it read before there was one for the share of words.
       loop: int32 [N]: the loop in whole frames if the clip, or what comes before the switch, may be tiled, else 0.
       switch: int32 [N]: the frame from which on the clip is another groove, the one that its styles fit; 0 for none.
       filled: int32.
@@ -84,7 +85,7 @@ def empty(layout: TokenLayout, rows: int, frames: int, variants: int) -> Pool:
     """A pool with room for `rows` clips."""
     return Pool(
         codes=jnp.zeros((rows, frames, layout.codec_levels), jnp.int16),
-        styles=jnp.zeros((rows, variants, layout.context_style_levels), jnp.int16),
+        styles=jnp.zeros((rows, variants, layout.context_style_levels + 1), jnp.int16),
         loop=jnp.zeros(rows, jnp.int32),
         switch=jnp.zeros(rows, jnp.int32),
         filled=jnp.int32(0),
@@ -128,12 +129,14 @@ def draw(
     prefix: int,
     dropouts: Dropouts,
     variants: tuple[int, int] | None = None,
+    style_levels: int | None = None,
 ) -> Batch:
     """A random batch: any clip, any place in it, hidden and spoilt as `dropouts` says.
 
     Args:
       prefix: frames at the beginning of the targets that are known when music is made.
       variants: only these of the clips' style codes, first and behind the last; None: any.
+      style_levels: of them, as many levels; None: those that the language model reads.
     """
     d, keys = dropouts, iter(jax.random.split(key, 24))
     known, length = layout.context_frames, layout.chunk_frames
@@ -175,7 +178,7 @@ def draw(
     missing = jax.random.uniform(next(keys), (batch,)) * known * chance(d.context)
     context = jnp.where((jnp.arange(known) < missing[:, None])[..., None], -1, context)
     variant = jax.random.randint(next(keys), (batch,), *(variants or (0, pool.styles.shape[1])))
-    style = pool.styles[clip, variant].astype(jnp.int32)
+    style = pool.styles[clip, variant, : style_levels or layout.context_style_levels].astype(jnp.int32)
     style = jnp.where(chance(d.style)[:, None], -1, style)
     return as_ids(layout, context, style, targets, played)
 
