@@ -255,7 +255,8 @@ def _flagged(args: argparse.Namespace) -> dict[str, Any]:
     """What --words names, with style codes that tell words and heads that hear them."""
     config, params, _ = package.read_soft(args.words[0])
     style = load_style(args.style).config
-    assert style.words_level == config.layout.context_style_levels - 1
+    if style.words_level != config.layout.context_style_levels - 1:
+        raise SystemExit(f"{args.style} tells no words from sounds. Make one with recipes.tiny.style --with-words.")
     return listening.attend_style(config, words.flagged(config, params, style.level_sizes[style.words_level]))
 
 

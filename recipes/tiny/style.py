@@ -252,6 +252,22 @@ def with_codes(
     return params | {"codes": residual_kmeans(both, config.learned_sizes, rng)}
 
 
+def with_words(old: Path, out: Path) -> None:
+    """A style model from before there was a level for the share of words, with one: its other codes move up by one.
+
+    So a language model that read the old codes can be asked in the new ones (`recipes.tiny.lm.words`).
+
+    Raises:
+      SystemExit: it has such a level already, or other levels than this recipe makes.
+    """
+    params, before = safetensors_io.load(old), TinyStyleConfig.from_dict(safetensors_io.metadata(old)["config"])
+    config = TinyStyleConfig(core_dim=before.core_dim, text_buckets=before.text_buckets)
+    if before.words_level is not None or before.level_sizes[:-1] != config.learned_sizes:
+        raise SystemExit(f"{old} has a level for words already, or other levels than this recipe makes.")
+    codes = np.asarray(params["codes"])[: sum(config.learned_sizes)]
+    safetensors_io.save(out, params | {"codes": codes}, {"config": config.to_dict()}, overwrite=True)
+
+
 def report(model: TinyStyle, features: Float, records: list[dict[str, Any]], among: int = 100) -> dict[str, float]:
     """Retrieval of held-out clips by their full caption, genre by its name, and how alike the codes of both are."""
     audio = model.core_audio(features[:among, 0])
@@ -282,7 +298,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("darius/assets/tiny/style.safetensors"))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--with-words", type=Path, help="no training: this model, with a level for the share of words")
     args = parser.parse_args()
+    if args.with_words:
+        with_words(args.with_words, args.out)
+        return
     train(args.clips, args.out, steps=args.steps, batch=args.batch, workers=args.workers)
 
 

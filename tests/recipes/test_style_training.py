@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from darius.checkpoints import safetensors_io
 from darius.style.features import text_features
+from darius.style.mix import mix
 from darius.style.quantize import rvq_decode, rvq_encode
-from darius.style.tiny import TinyStyle, TinyStyleConfig
+from darius.style.tiny import TinyStyle, TinyStyleConfig, load
 from recipes.tiny.data.captions import full_caption, words_of
 from recipes.tiny.style import (
     WINDOWS,
@@ -19,6 +21,7 @@ from recipes.tiny.style import (
     roughened,
     vocabulary,
     with_codes,
+    with_words,
 )
 
 GENRES = ("techno", "ambient", "funk")
@@ -82,3 +85,27 @@ def test_roughened_captions_keep_most_of_their_words():
     rough = [roughened("dark techno drums", rng) for _ in range(200)]
     assert len(set(rough)) > 20
     assert np.mean(["techno" in text for text in rough]) > 0.85
+
+
+def test_the_sixth_code_says_what_share_of_the_style_are_words(trained):
+    (techno,) = trained.embed_text(["techno"])
+    sound = trained.core_audio(toy_features(1, np.random.default_rng(2))[0, 0]) @ trained._projection
+    shares = [trained.tokenize(mix([(techno, 1.0), (sound, weight)]))[5] for weight in (0.0, 0.3, 2.0, 6.0, 100.0)]
+    assert shares == [7, 5, 2, 1, 0]
+    assert trained.tokenize(sound)[5] == 0
+    np.testing.assert_array_equal(trained.tokenize(0.5 * sound), trained.tokenize(sound))
+
+
+def test_an_older_model_gets_a_level_for_words_and_keeps_its_codes(tmp_path):
+    sizes, rng = TinyStyleConfig().learned_sizes, np.random.default_rng(0)
+    older = TinyStyleConfig(core_dim=4, text_buckets=8, level_sizes=(*sizes, 256), words_level=None)
+    params = {"codes": rng.standard_normal((sum(older.level_sizes), 4)).astype(np.float32)}
+    params |= {"text/table": np.zeros((8, 5), np.float32)}
+    safetensors_io.save(tmp_path / "old.safetensors", params, {"config": older.to_dict()})
+    with_words(tmp_path / "old.safetensors", tmp_path / "new.safetensors")
+    new = load(tmp_path / "new.safetensors")
+    core = rng.standard_normal((20, 4)).astype(np.float32)
+    codes = new.tokenize_core(np.concatenate([core, np.zeros((20, 1), np.float32)], axis=1))
+    np.testing.assert_array_equal(np.delete(codes, 5, axis=1), TinyStyle(older, params).tokenize_core(core)[:, :-1])
+    with pytest.raises(SystemExit):
+        with_words(tmp_path / "new.safetensors", tmp_path / "newer.safetensors")
