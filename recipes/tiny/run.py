@@ -324,6 +324,7 @@ def train_lm(
         check=lambda params: measure(params, held, turning, heard),
         save=save,
         first_step=begun,
+        names=words.NAMES if args.words else lm_training.NAMES,
     )
     save(state.average, count)
     encoding.end()

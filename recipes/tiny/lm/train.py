@@ -30,6 +30,9 @@ LEVEL_WEIGHTS = np.array([2.0, 2.0, 1.5, 1.5] + [0.1] * 12, np.float32)
 """What the context holds can be copied and carries the rhythm; of the fine levels little more than their frequencies
 can be known, and at equal weight a model learns its clips' by heart."""
 
+NAMES = ("loss", "right", "held_out", "held_out_right", "style_hidden", "style_wrong")
+"""What the log says of training examples and of held-out ones: see `update` and `measuring`."""
+
 Params = dict[str, jax.Array]
 Refill = Callable[[Pool], Pool]
 
@@ -178,6 +181,7 @@ def run(
     save: Callable[[Params, int], None] | None = None,
     first_step: int = 0,
     save_every: float = 75.0,
+    names: tuple[str, ...] = NAMES,
 ) -> tuple[State, Pool, int]:
     """Steps until the monotonic clock says `until`.
 
@@ -185,6 +189,7 @@ def run(
       step: what `compiled` gave.
       check: measures parameters on held-out clips, for the log.
       save: called now and then with the averaged parameters and the step.
+      names: for the log, of the two things that a step gives and of the four that `check` does, each by level.
     """
     key, began = jax.random.key(settings.seed + 1000 * first_step), time.monotonic()
     count, saved, seen = 0, began, []
@@ -198,7 +203,7 @@ def run(
             pool = refill(pool)
         if count % settings.log_every == 0:
             found = check(state.average)
-            _log(out, first_step + count, time.monotonic() - began, count, rate, seen, found, int(pool.filled))
+            _log(out, first_step + count, time.monotonic() - began, count, rate, seen, found, int(pool.filled), names)
             seen = []
         if save is not None and time.monotonic() - saved > save_every:
             save(state.average, first_step + count)
@@ -206,19 +211,22 @@ def run(
     return state, pool, first_step + count
 
 
-def _log(out: Path, step: int, gone: float, count: int, rate: float, seen: list[Any], check: Any, clips: int) -> None:
-    losses, rights = (np.mean([np.asarray(pair[n]) for pair in seen], axis=0) for n in (0, 1))
-    checked, checked_right, hidden, wrong = (np.asarray(part) for part in check)
+def _log(
+    out: Path,
+    step: int,
+    gone: float,
+    count: int,
+    rate: float,
+    seen: list[Any],
+    check: Any,
+    clips: int,
+    names: tuple[str, ...],
+) -> None:
+    trained = (np.mean([np.asarray(pair[n]) for pair in seen], axis=0) for n in (0, 1))
+    measured = dict(zip(names, (*trained, *(np.asarray(part) for part in check)), strict=True))
     facts = {"step": step, "seconds": round(gone, 1), "rate": rate, "clips": clips}
-    facts |= {"loss": losses.round(3).tolist(), "right": rights.round(3).tolist()}
-    facts |= {"held_out": checked.round(3).tolist(), "held_out_right": checked_right.round(3).tolist()}
-    facts |= {"style_hidden": hidden.round(4).tolist(), "style_wrong": wrong.round(4).tolist()}
+    facts |= {name: levels.round(4).tolist() for name, levels in measured.items()}
     with (out / "lm-log.jsonl").open("a") as log:
         log.write(json.dumps(facts) + "\n")
-    print(
-        f"{step:6d} {gone:4.0f}s {count / gone:.1f}/s lr {rate:.1e} clips {clips}"
-        f" loss {losses[:4].round(2)} {losses[4:].mean():.2f} right {rights[:4].round(2)}"
-        f" | held out {checked[:4].round(2)} {checked[4:].mean():.2f} right {checked_right[:4].round(2)}"
-        f" {checked_right[4:].mean():.2f} style hidden {hidden[:4].round(3)} wrong {wrong[:4].round(3)}",
-        flush=True,
-    )
+    shown = " ".join(f"{name} {levels[:4].round(3)} {levels[4:].mean():.2f}" for name, levels in measured.items())
+    print(f"{step:6d} {gone:4.0f}s {count / gone:.1f}/s lr {rate:.1e} clips {clips} {shown}", flush=True)

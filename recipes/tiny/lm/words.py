@@ -27,6 +27,9 @@ from recipes.tiny.lm.forward import level_logits
 from recipes.tiny.lm.structure import CONTENT, Slots
 from recipes.tiny.lm.train import ADAM, AVERAGE, FROZEN, Params, Settings, State, loss
 
+NAMES = ("words_apart", "same_right", "held_out_words_apart", "words_right", "same_apart", "alone_apart")
+"""What the log says: see `update` and `measuring`."""
+
 SHORTEST = 16
 """Frames of the shortest loop that is tiled."""
 
