@@ -29,7 +29,7 @@ def get_ready(engine: Engine, *, guidance: float = 5.0) -> None:
     session.advance(engine, session.start(engine, engine.nothing(), 0, knobs), [knobs])
 
 
-def side_by_side(calls: Sequence[Callable[[], None]], *, at_once: int = AT_ONCE) -> None:
+def side_by_side(calls: Sequence[Callable[[], object]], *, at_once: int = AT_ONCE) -> None:
     """Makes calls at the same time, a few at once, and waits for all; raises what one of them raises."""
     with ThreadPoolExecutor(at_once, thread_name_prefix="darius-ready") as pool:
         for done in [pool.submit(call) for call in calls]:

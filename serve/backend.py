@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -128,9 +129,16 @@ class Backend:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: context.run(work))
 
-    async def on_device(self, work: Callable[[], T], *, deadline: float | None = None, then: Hashable = None) -> T:
+    async def on_device(
+        self,
+        work: Callable[[], T],
+        *,
+        deadline: float | None = None,
+        dry: float = math.inf,
+        then: Hashable = None,
+    ) -> T:
         """Does other work for the device on its thread, between chunks; see `Conductor.run`."""
-        return await asyncio.wrap_future(self.conductor.run(work, deadline=deadline, then=then))
+        return await asyncio.wrap_future(self.conductor.run(work, deadline=deadline, dry=dry, then=then))
 
 
 def backend() -> Backend:

@@ -33,7 +33,8 @@ class Compiling:
     """The programs of a model for some batch sizes.
 
     Args:
-      sizes: ascending; on a CPU each is compiled when it is waited for, since most will not be wanted there.
+      sizes: ascending; on a CPU each is compiled when it is waited for, since most will not be wanted there, and only
+        while nobody plays, whose cores it would take.
       conductor: whose thread alone executes on an accelerator.
     """
 
@@ -58,23 +59,30 @@ class Compiling:
             self._batches = {size: pool.submit(self._compile, size) for size in self._sizes if size > 1}
             pool.shutdown(wait=False)
 
-    def wait(self, size: int) -> None:
+    def wait(self, size: int) -> bool:
         """Until most streams can play in batches of this size: compiled, but not yet played on an accelerator.
+
+        Returns:
+          Whether they can; not if another model plays by then.
 
         Raises:
           OutOfMemory: the batch is too large for the device.
         """
+        if not self._accelerated and size > 1:
+            return self._when_quiet(functools.partial(self._play, size))
         if not self._accelerated:
-            return self._play(size)
-        if size not in self._batches:
-            return self._compile(size, lengths=self._model.call_frames if size == 1 else ())
-        try:
-            self._batches[size].result()
-        except OutOfMemory:
-            self._compile(size)  # alone this time
+            self._play(size)
+        elif size not in self._batches:
+            self._compile(size, lengths=self._model.call_frames if size == 1 else ())
+        else:
+            try:
+                self._batches[size].result()
+            except OutOfMemory:
+                self._compile(size)  # alone this time
+        return True
 
     def rest(self, sizes: Sequence[int]) -> None:
-        """What streams of all settings may need in these sizes; takes long, and on an accelerator waits for quiet.
+        """What streams of all settings may need in these sizes; takes long, and waits for quiet.
 
         Raises:
           OutOfMemory: as `wait`.
@@ -85,21 +93,26 @@ class Compiling:
             return warming.side_by_side([functools.partial(self._when_quiet, call) for call in calls], at_once=AT_ONCE)
         for guidance, top_k in ((0.0, 40), (5.0, 0), (0.0, 0)):
             for size in sizes:
-                self._play(size, guidance=guidance, top_k=top_k)
+                self._when_quiet(functools.partial(self._play, size, guidance=guidance, top_k=top_k))
 
-    def _when_quiet(self, call: Callable[[], None]) -> None:
+    def _when_quiet(self, call: Callable[[], None]) -> bool:
         """Makes a call once no chunk has been made for a while; not at all if another model plays by then.
 
         XLA tries kernels out on a device that it then has for itself: 64 jams waited half a minute for what no one
-        had asked for.
+        had asked for. A CPU's cores it shares, and takes most of them.
+
+        Returns:
+          Whether it was made.
         """
         made = -1
         while self._conductor.engine is self._model:
             now = self._conductor.stats()
             if now.calls == made and not now.waiting and not now.running:
-                return call()
+                call()
+                return True
             made = now.calls
             time.sleep(QUIET_SECONDS)
+        return False
 
     def _compile(self, size: int, *, guidance: float = 5.0, lengths: Sequence[int] = ()) -> None:
         """Executes nothing. A whole chunk's programs, or those of some lengths."""

@@ -233,7 +233,8 @@ class Live:
         self._contexts = 0
         while self.jam.pending:
             try:
-                await self._backend.on_device(self.jam.settle, deadline=self.delivery.deadline(time.monotonic()))
+                deadline, dry = self._wanted()
+                await self._backend.on_device(self.jam.settle, deadline=deadline, dry=dry)
             except Busy:
                 raise
             except DariusError as error:
@@ -242,23 +243,19 @@ class Live:
 
     async def _make_chunk(self) -> None:
         self.started_at = time.time()
-        packet = await self._maker.make(lambda: self.delivery.deadline(time.monotonic()))
+        packet = await self._maker.make(self._wanted)
         now = time.monotonic()
-        self.late += now > self._due(now)
+        self.late += now > self.delivery.dry(now)
         if self.first_seconds is None:
             self.first_seconds = now - self.delivery.started
         self.delivery = self.delivery.offer(packet)
         self.completed_at = time.time()
         self._wake()
 
-    def _due(self, now: float) -> float:
-        """When the chunk just made should have been there, for the client to play on."""
-        delivery, index = self.delivery, self.delivery.last_generated + 1
-        if index == 0:
-            return math.inf
-        if delivery.paced and delivery.consumed >= 0:
-            return delivery.consumed_at + (index - delivery.consumed) * delivery.chunk_seconds
-        return delivery.deadline(now)
+    def _wanted(self) -> tuple[float, float]:
+        """When the next chunk is wanted, and when the music stops without it."""
+        now = time.monotonic()
+        return self.delivery.deadline(now), self.delivery.dry(now)
 
     # Within.
 

@@ -135,10 +135,10 @@ def measure(
     """
     chunk = model.chunk_frames / model.frame_rate
 
-    def prepare(size: int) -> None:
+    def prepare(size: int) -> bool:
         known = conductor.stats().chunk_seconds if conductor.engine is model else {}
         found(max(1, capacity(known, chunk, LOAD).streams))
-        compiling.wait(size)
+        return compiling.wait(size)
 
     measured = conductor.measure_capacity(engine=model, load=LOAD, most=most, prepare=prepare)
     found(max(1, measured.streams))

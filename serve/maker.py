@@ -81,20 +81,24 @@ class Maker:
         self._backend, self._jam, self._key = backend, jam, key
         self._lengths = call_lengths(jam.model)
 
-    async def make(self, deadline: Callable[[], float]) -> Packet:
+    async def make(self, wanted: Callable[[], tuple[float, float]]) -> Packet:
         """The next chunk.
 
         Args:
-          deadline: when it has to be there, in monotonic seconds; asked again before each call.
+          wanted: when it has to be there and when the music stops without it, in monotonic seconds; asked again
+            before each call.
         """
         first = not self._jam.chunks_cut
         made: Advance | None = None
         while isinstance(step := await self._backend.in_thread(functools.partial(self._step, made)), Ask):
+            deadline, dry = wanted()
+            others = (step.calls_left - 1) * self._call_seconds(alone=first)
             made = await asyncio.wrap_future(
                 self._backend.conductor.advance(
                     step.streams,
                     step.knobs,
-                    deadline=deadline() - (step.calls_left - 1) * self._call_seconds(alone=first),
+                    deadline=deadline - others,
+                    dry=dry - others,
                     key=self._key,
                     then=self._key if first and step.calls_left > 1 else None,
                     frames=step.frames,

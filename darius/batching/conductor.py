@@ -84,6 +84,7 @@ class Conductor:
         knobs: Knobs,
         *,
         deadline: float = math.inf,
+        dry: float | None = None,
         key: Hashable = None,
         frames: int | None = None,
         engine: Engine | None = None,
@@ -94,6 +95,7 @@ class Conductor:
         Args:
           streams: one row.
           deadline: when it must be there, in seconds of the clock; infinite for who only waits.
+          dry: when its player has nothing left to play: the deadline unless said otherwise, infinite if nothing plays.
           key: whose turn it is among requests of equal deadline.
           frames: at most a chunk.
           engine: instead of the conductor's own.
@@ -125,18 +127,26 @@ class Conductor:
                 future=future,
                 then=then,
                 asked=self._clock(),
+                dry=deadline if dry is None else dry,
             )
         )
         return future
 
-    def run(self, work: Callable[[], T], *, deadline: float | None = None, then: Hashable = None) -> Future[T]:
+    def run(
+        self,
+        work: Callable[[], T],
+        *,
+        deadline: float | None = None,
+        dry: float = math.inf,
+        then: Hashable = None,
+    ) -> Future[T]:
         """Runs other work for the device (encoding, embedding) on its thread, between chunks.
 
         It holds up everyone for as long as it takes, and must not wait for this conductor's own futures.
 
         Args:
           deadline: when it should have begun; by default half a second from now.
-          then: as in `advance`.
+          dry, then: as in `advance`; nothing plays unless said otherwise.
 
         Raises:
           Busy: the conductor is closing.
@@ -145,7 +155,7 @@ class Conductor:
         now = self._clock()
         begin_by = now + WORK_SECONDS if deadline is None else deadline
         number = next(self._numbers)
-        self._add(Work(work=work, deadline=begin_by, number=number, future=future, then=then, asked=now))
+        self._add(Work(work=work, deadline=begin_by, number=number, future=future, then=then, asked=now, dry=dry))
         return future
 
     def position(self, future: Future[Any]) -> int | None:
@@ -153,7 +163,7 @@ class Conductor:
         with self._changed:
             if any(request.future is future for request in self._running):
                 return 0
-            waiting = order.in_order(self._waiting, self._turns)
+            waiting = order.in_order(self._waiting, self._turns, self._clock())
         return next((place for place, request in enumerate(waiting) if request.future is future), None)
 
     def warm(
@@ -184,7 +194,7 @@ class Conductor:
         load: float = 0.8,
         engine: Engine | None = None,
         most: int | None = None,
-        prepare: Callable[[int], object] = lambda size: None,
+        prepare: Callable[[int], bool] = lambda size: True,
     ) -> Capacity:
         """Times every bucket size, smallest first, up to the first that takes longer than its music lasts.
 
@@ -195,6 +205,7 @@ class Conductor:
           load: part of the time that the device may work, 0 to 1.
           most: streams that are wanted at most; no sizes beyond what carries them are tried.
           prepare: called with each size first, in this thread: to compile here what would hold up the device there.
+            False ends the measuring before this size.
 
         Raises:
           OutOfMemory: not even the smallest size fits.
@@ -206,7 +217,8 @@ class Conductor:
         for size in self.sizes(most):
             timing = functools.partial(self._device.time, engine, frames, (Knobs(),), size)
             try:
-                prepare(size)
+                if not prepare(size):
+                    break
                 seconds[size] = self.run(timing, deadline=math.inf).result()
             except OutOfMemory:
                 if not seconds:
@@ -287,7 +299,7 @@ class Conductor:
 
     def _choose(self) -> tuple[list[Request], int]:
         now = self._clock()
-        ordered = self._share.first(order.in_order(self._waiting, self._turns), now)
+        ordered = self._share.first(order.in_order(self._waiting, self._turns, now), now)
         first = ordered[0]
         sizes, seconds = [1], dict[int, float]()
         if isinstance(first, Call):

@@ -43,7 +43,7 @@ class Device:
             results = self._advance(calls, size)
         if attempt.error is None:
             now = self._clock()
-            self._ledger.count(late=sum(call.deadline < now for call in calls))
+            self._ledger.count(late=sum(call.dry < now for call in calls))
             self._ledger.answered(now - call.asked for call in calls)
             for call, result in zip(calls, results, strict=True):
                 call.future.set_result(result)

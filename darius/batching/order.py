@@ -14,12 +14,12 @@ MOST_BLOCKING = 0.5
 """Seconds of a call, at most, where there is a choice: a jam that comes meanwhile has to wait for its end."""
 SURE = 0.8
 """Part of the time to its deadline in which a stream's chunk should be there if shorter calls are taken."""
-
-
+SOON_DRY = 1.0
+"""Seconds before its player has nothing left, at most, in which a request goes before all who have no gap to fear."""
 PATIENCE = 5.0
-"""Seconds after which who has no deadline has waited long enough, whoever else is in a hurry."""
+"""Seconds after which who has no gap to fear has waited long enough, whoever else is in a hurry."""
 SHARE = 8
-"""Of so many calls, one at most goes to who has waited too long; the others keep to the deadlines."""
+"""Of so many calls, one at most goes to who has waited too long; the others keep to the order."""
 
 
 class Turns:
@@ -50,11 +50,11 @@ class Turns:
 
 
 class Share:
-    """Sees to it that who has no deadline is served at all beside jams that keep the device busy, or more than busy.
+    """Sees to it that who has no gap to fear is served at all beside jams that keep the device busy, or more than busy.
 
     Once it has waited `PATIENCE` seconds it goes first, with as many of the others as there is room for; but only if
-    none without a deadline went with the last `SHARE` - 1 calls. So it waits for a bounded time, and costs those in
-    a hurry a bounded part.
+    none of its kind went with the last `SHARE` - 1 calls. So it waits for a bounded time, and costs those in a hurry a
+    bounded part.
     """
 
     def __init__(self) -> None:
@@ -64,18 +64,31 @@ class Share:
         """All that waits, see `in_order`, with the one whose share it is in front."""
         if self._calls < SHARE - 1:
             return list(ordered)
-        patient = (r for r in ordered if math.isinf(r.deadline) and now - r.asked >= PATIENCE)
+        patient = (r for r in ordered if math.isinf(r.dry) and now - r.asked >= PATIENCE)
         chosen = next(patient, None)
         return [*([chosen] if chosen else []), *(request for request in ordered if request is not chosen)]
 
     def give(self, requests: Sequence[Request]) -> None:
         """These went to the device together."""
-        self._calls = 0 if any(math.isinf(request.deadline) for request in requests) else self._calls + 1
+        self._calls = 0 if any(math.isinf(request.dry) for request in requests) else self._calls + 1
 
 
-def in_order(waiting: Sequence[Request], turns: Turns) -> list[Request]:
-    """All that waits, the next first."""
-    return sorted(waiting, key=lambda request: (request.deadline, turns.of(request), request.number))
+def in_order(waiting: Sequence[Request], turns: Turns, now: float) -> list[Request]:
+    """All that waits, the next first: the earliest deadline, but before it whose music is about to stop.
+
+    Without the exception, jams that begin in a rush would go before those that play: theirs are the older deadlines.
+    """
+
+    def place(request: Request) -> tuple[float, float, int, int]:
+        dry = request.dry if _soon_dry(request, now) else math.inf
+        return dry, request.deadline, turns.of(request), request.number
+
+    return sorted(waiting, key=place)
+
+
+def _soon_dry(request: Request, now: float) -> bool:
+    """Half of the time that it had is over, and little is left."""
+    return request.dry - now <= min(SOON_DRY, (request.dry - request.asked) / 2)
 
 
 def batch(

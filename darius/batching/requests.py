@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from types import TracebackType
@@ -37,7 +38,8 @@ class Call:
     """One stream's wish for its next chunk.
 
     Attributes:
-      deadline: seconds of the conductor's clock; infinite for who only waits.
+      deadline: when it is wanted, in seconds of the conductor's clock; infinite for who only waits.
+      dry: when its player has nothing left to play; infinite where nothing plays yet.
       key: whose turn it is, among equals.
       number: order of arrival.
       then: the key that asks again as soon as this is there, and for which the device waits a moment; None for none.
@@ -54,11 +56,12 @@ class Call:
     future: Future[Advance]
     then: Hashable = None
     asked: float = 0.0
+    dry: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """Any other work for the device; runs alone. `then` and `asked` as in `Call`."""
+    """Any other work for the device; runs alone. `then`, `asked` and `dry` as in `Call`."""
 
     work: Callable[[], Any]
     deadline: float
@@ -66,6 +69,7 @@ class Work:
     future: Future[Any]
     then: Hashable = None
     asked: float = 0.0
+    dry: float = math.inf
 
     @property
     def key(self) -> Hashable:

@@ -6,7 +6,8 @@ nothing in what is kept. Long inputs go through block by block, so memory does n
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +114,7 @@ class Codec:
         ahead = streaming.ahead_samples(self.config)
         padding = -(-frames // block) * block * self.frame_samples + ahead - length
         heard = np.pad(heard, ((0, 0), (0, padding), (0, 0)))
-        rows = jax.device_put(streaming.start_encoding(self.config, self._params, batch), self.device)
+        rows = self._zeros(self._encoding(batch))
         found = []
         for start in range(0, frames, block):
             end = (start + block) * self.frame_samples + ahead
@@ -150,7 +151,7 @@ class Codec:
 
     def start(self, batch: int) -> CodecState:
         """The state of `batch` decoding streams before their first frame: a value; every leaf begins with the batch."""
-        state: CodecState = jax.device_put(streaming.start_decoding(self.config, self._params, batch), self.device)
+        state: CodecState = self._zeros(self._decoding(batch))
         return state
 
     def step(self, state: CodecState, codes: ArrayLike) -> tuple[jax.Array, CodecState]:
@@ -179,15 +180,37 @@ class Codec:
 
     def compile_step(self, batch: int, frames: int, levels: int) -> None:
         """Compiles what `step` needs for codes of this shape, and executes nothing; from any thread."""
-        state = jax.eval_shape(lambda: streaming.start_decoding(self.config, self._params, batch))
-        self._step.compile(self._params, state, jax.ShapeDtypeStruct((batch, frames, levels), np.int32))
+        codes = jax.ShapeDtypeStruct((batch, frames, levels), np.int32)
+        self._step.compile(self._params, self._decoding(batch), codes)
 
     def compile_encode(self, batch: int, frames: int, levels: int) -> None:
         """Compiles what `encode` needs for waveforms of so many frames, and executes nothing; from any thread."""
         samples = min(bucket(frames), BLOCK_FRAMES) * self.frame_samples + streaming.ahead_samples(self.config)
-        rows = jax.eval_shape(lambda: streaming.start_encoding(self.config, self._params, batch))
         waveform = jax.ShapeDtypeStruct((batch, samples, self.channels), np.float32)
-        self._encode.compile(self._params, rows, waveform, levels=levels)
+        self._encode.compile(self._params, self._encoding(batch), waveform, levels=levels)
+
+    def _decoding(self, batch: int) -> CodecState:
+        """Shapes and dtypes of the state in which `batch` decoding streams begin: all zeros."""
+        return cast(CodecState, _several(self._past[0], batch))
+
+    def _encoding(self, batch: int) -> Rows:
+        return cast(Rows, _several(self._past[1], batch))
+
+    @functools.cached_property
+    def _past(self) -> tuple[CodecState, Rows]:
+        """Of one stream, decoding and encoding. Finding out takes as long as encoding a second of sound."""
+        return cast(
+            tuple[CodecState, Rows],
+            jax.eval_shape(
+                lambda: (
+                    streaming.start_decoding(self.config, self._params, 1),
+                    streaming.start_encoding(self.config, self._params, 1),
+                )
+            ),
+        )
+
+    def _zeros(self, shapes: Any) -> Any:
+        return jax.device_put(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), self.device)
 
     def _cast(self, params: Params) -> Params:
         flat = {}
@@ -234,6 +257,11 @@ class Codec:
     def _decode_streams(self, params: Params, state: CodecState, codes: jax.Array) -> tuple[jax.Array, CodecState]:
         embeddings = rvq.dequantise(params["quantizer"]["embedding"], codes)
         return streaming.decode_block(self.config, params, state, embeddings)
+
+
+def _several(one: Any, batch: int) -> Any:
+    """Shapes of a state of so many streams, from those of one: each begins with the batch."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), one)
 
 
 def bucket(frames: int) -> int:

@@ -151,6 +151,15 @@ class Delivery(Generic[Payload]):
             return now + index * self.chunk_seconds
         return self._scheduled(index) if needed >= 0 else self.first_at + index * self.chunk_seconds
 
+    def dry(self, now: float) -> float:
+        """When the client has nothing left to play without the chunk that is made next; infinite before the first."""
+        index = self.last_generated + 1
+        if index == 0:
+            return math.inf
+        if self.paced and self.consumed >= 0:
+            return self.consumed_at + (index - self.consumed) * self.chunk_seconds
+        return self.deadline(now)
+
     def _release_time(self, index: int) -> float:
         needed = index - self.buffer_ahead
         if not self.paced or needed < 0 or self.consumed >= needed:

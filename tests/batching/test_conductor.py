@@ -256,9 +256,10 @@ def test_a_size_that_does_not_fit_ends_the_measuring_and_is_not_used(conductors:
     engine = StandIn()
     conductor = conductors(engine, buckets=(1, 2, 4))
 
-    def prepare(size: int) -> None:
+    def prepare(size: int) -> bool:
         if size == 4:
             raise OutOfMemory("too large")
+        return True
 
     assert list(conductor.measure_capacity(prepare=prepare).seconds) == [1, 2]
     with pytest.raises(OutOfMemory):
@@ -279,7 +280,17 @@ def test_capacity_is_measured_up_to_the_first_bucket_that_takes_too_long(conduct
 def test_capacity_is_measured_no_further_than_what_is_wanted_each_size_prepared_first(conductors: Make) -> None:
     prepared: list[int] = []
     conductor = conductors(StandIn(), buckets=(1, 2, 4, 8))
-    assert list(conductor.measure_capacity(most=3, prepare=prepared.append).seconds) == [1, 2, 4] == prepared
+
+    def prepare(size: int) -> bool:
+        prepared.append(size)
+        return True
+
+    assert list(conductor.measure_capacity(most=3, prepare=prepare).seconds) == [1, 2, 4] == prepared
+
+
+def test_measuring_ends_before_a_size_that_is_not_wanted_any_more(conductors: Make) -> None:
+    conductor = conductors(StandIn(), buckets=(1, 2, 4))
+    assert list(conductor.measure_capacity(prepare=lambda size: size < 4).seconds) == [1, 2]
 
 
 def test_a_device_too_slow_for_one_stream_has_no_capacity(conductors: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from concurrent.futures import Future
 
@@ -26,6 +27,7 @@ def call(deadline: float = math.inf, number: int = 0, key: object = None, engine
         knobs=Knobs(),
         frames=frames,
         deadline=deadline,
+        dry=deadline,
         key=key,
         number=number,
         future=Future(),
@@ -42,7 +44,25 @@ def linear(per_row: float, fixed: float) -> dict[int, float]:
 
 def test_the_earliest_deadline_is_first_and_who_only_waits_is_last() -> None:
     waiting: list[Request] = [call(number=0), call(5.0, 1), work(3.0, 2), call(1.0, 3)]
-    assert [request.number for request in in_order(waiting, Turns())] == [3, 2, 1, 0]
+    assert [request.number for request in in_order(waiting, Turns(), 0.0)] == [3, 2, 1, 0]
+
+
+def test_whose_music_is_about_to_stop_goes_before_older_deadlines() -> None:
+    """Beginnings in a rush are all late; who plays already would wait for all of them, and run dry."""
+    beginnings: list[Request] = [dataclasses.replace(work(n / 10, n), asked=0.0) for n in range(5)]
+    playing = dataclasses.replace(call(1.0, 9), asked=1.0, dry=3.0)
+    waiting = [*beginnings, playing]
+    assert [request.number for request in in_order(waiting, Turns(), 1.9)] == [0, 1, 2, 3, 4, 9]
+    assert [request.number for request in in_order(waiting, Turns(), 2.1)] == [9, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("asked", "dry", "soon"), [(0.0, 0.4, 0.2), (0.0, 2.0, 1.0), (0.0, 9.0, 8.0), (5.0, 5.0, 5.0)])
+def test_that_is_when_half_of_its_time_is_over_and_less_than_a_second_is_left(
+    asked: float, dry: float, soon: float
+) -> None:
+    waiting: list[Request] = [work(-1.0, 0), dataclasses.replace(call(dry, 1), asked=asked)]
+    assert in_order(waiting, Turns(), soon - 0.01)[0].number == 0
+    assert in_order(waiting, Turns(), soon + 0.01)[0].number == 1
 
 
 def test_equals_take_turns_by_key() -> None:
@@ -52,7 +72,7 @@ def test_equals_take_turns_by_key() -> None:
     for request in waiting:
         turns.join(request.key)
     while waiting:
-        chosen = in_order(waiting, turns)[0]
+        chosen = in_order(waiting, turns, 0.0)[0]
         waiting.remove(chosen)
         turns.give(chosen.key)
         turns.keep({request.key for request in waiting})
@@ -163,7 +183,7 @@ def test_jams_up_to_the_capacity_at_half_load_are_never_late_and_one_shots_fill_
         if not waiting:
             now = min((a[0] for a in arrivals), default=40.0)
             continue
-        chosen, size = batch(in_order(waiting, turns), now, sorted(usable), usable)
+        chosen, size = batch(in_order(waiting, turns, now), now, sorted(usable), usable)
         now += usable[size]
         for request in chosen:
             waiting.remove(request)

@@ -57,7 +57,7 @@ def play(jams: int, shots: int, seconds: float, calls: int, sizes: tuple[int, ..
     for key in due:
         ask(key)
     for _ in range(calls):
-        requests, _ = batch(share.first(in_order(waiting, turns), now), now, sizes, dict.fromkeys(sizes, seconds))
+        requests, _ = batch(share.first(in_order(waiting, turns, now), now), now, sizes, dict.fromkeys(sizes, seconds))
         share.give(requests)
         played.calls.append((now, [str(request.key) for request in requests]))
         now += seconds

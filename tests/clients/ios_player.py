@@ -49,6 +49,7 @@ class Player:
       skipped: indices that were replaced before they played.
       repeated: how often the last chunk had to repeat, after the first began.
       statuses: of all answers of /jam/next.
+      unheard: chunks that came when stop was pressed already.
       most_waiting: `next` calls that were in flight at once, at most.
     """
 
@@ -60,7 +61,7 @@ class Player:
         self.played: list[int] = []
         self.skipped: list[int] = []
         self.statuses: list[int] = []
-        self.repeated = self.most_waiting = self._waiting = 0
+        self.repeated = self.unheard = self.most_waiting = self._waiting = 0
         self._pending: Arrival | None = None
         self._lock = threading.RLock()
         self._stopped = threading.Event()
@@ -150,6 +151,7 @@ class Player:
                 self.state, self.said = ERROR, "Session not found"  # also after a stop
                 return None
             if self.state != RUNNING:
+                self.unheard += reply.status_code == 200
                 return None
         if reply.status_code == 204:
             return 1.0

@@ -108,7 +108,8 @@ def test_forty_chunks_are_played_in_real_time_and_none_is_late(quick_server: Ser
 
 def test_three_calls_wait_at_once_and_each_chunk_goes_to_one_of_them(evening: Evening) -> None:
     assert evening.player.most_waiting == 3
-    assert evening.player.statuses.count(200) == len(evening.player.arrivals)
+    assert evening.player.statuses.count(200) == len(evening.player.arrivals) + evening.player.unheard
+    assert evening.player.unheard <= 1
 
 
 def test_chunks_are_the_bar_grid_to_the_sample_with_all_keys(evening: Evening) -> None:
@@ -140,7 +141,7 @@ def test_what_waits_when_stop_is_pressed_is_answered_with_408_and_the_app_is_idl
     for player in (evening.player, evening.standing):
         assert player.state == IDLE
         assert set(player.statuses) <= {200, 408} and 404 not in player.statuses
-    assert evening.player.statuses[-1] == 408
+    assert evening.player.statuses[-1 - evening.player.unheard :].count(408) >= 1
 
 
 def test_a_page_plays_beside_them_without_a_gap(evening: Evening) -> None:

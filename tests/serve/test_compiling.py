@@ -1,13 +1,16 @@
-"""What is compiled for rarer settings waits until nobody plays, and is not compiled for a model that has gone."""
+"""What is compiled for batches on a CPU, or for rarer settings, waits until nobody plays; a model that has gone gets
+none."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from batching.standin import StandIn
+from jam.small_model import small_model
 
 from darius import session
 from darius.batching import Conductor
@@ -44,7 +47,7 @@ def conductor(engine: OnCard) -> Iterator[Conductor]:
     one.close()
 
 
-def in_background(work: Callable[[], None]) -> threading.Thread:
+def in_background(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
@@ -71,3 +74,27 @@ def test_they_are_not_compiled_for_a_model_that_was_replaced_meanwhile(engine: O
     conductor.engine = OnCard()
     waiting.join(30)
     assert not waiting.is_alive() and engine.compiled == []
+
+
+def test_on_a_cpu_batches_wait_while_somebody_plays(monkeypatch: pytest.MonkeyPatch, conductor: Conductor) -> None:
+    """They would be compiled on the cores that play: musicians heard a gap in the first half minute of a server."""
+    model, gate, tried = small_model(), threading.Event(), list[int]()
+
+    def advance(engine: Any, streams: session.Streams, *rest: Any, **more: Any) -> Any:
+        tried.append(len(streams))
+        return session.advance(engine, streams, *rest, **more)
+
+    monkeypatch.setattr(compiling, "session", SimpleNamespace(**vars(session) | {"advance": advance}))
+    conductor.engine = model
+    playing, ready = conductor.run(gate.wait), list[bool]()
+    waiting = in_background(lambda: ready.append(Compiling(model, [1, 4], conductor).wait(4)))
+    time.sleep(0.3)
+    assert waiting.is_alive() and tried == []
+    gate.set()
+    assert playing.result(30)
+    waiting.join(60)
+    assert ready == [True] and tried == [4]
+
+
+def test_a_model_that_was_replaced_meanwhile_plays_in_no_batch(engine: OnCard, conductor: Conductor) -> None:
+    assert not Compiling(small_model(), [1, 4], conductor).wait(4)
