@@ -12,7 +12,7 @@ import numpy as np
 
 from darius.audio.bars import frame_grid
 from darius.audio.resample import resample
-from darius.audio.waveform import Waveform
+from darius.audio.waveform import Samples, Waveform
 from darius.errors import BadAudio
 from darius.tokens import Codes
 
@@ -64,7 +64,12 @@ def stretch_of(bars: int, bar_seconds: Fraction | None, frame_rate: int, *, grid
 
 
 def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction) -> Codes:
-    """The context of a loop that has gone round and round until `end`, int32 [memory_frames, levels].
+    """The context of a loop that has gone round and round until `end`, int32 [memory_frames, levels]."""
+    return sound_codes(engine, loop_sound(engine, loop, stretch=stretch, end=end))
+
+
+def loop_sound(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fraction) -> Samples:
+    """What `sound_codes` makes that context of, at the codec's rate; needs no device.
 
     It is led in by the codec's past and followed by the loop's own continuation, as if it went on, so that neither
     edge of the window is heard. Always as many frames: another number would be another program to compile.
@@ -73,9 +78,8 @@ def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fracti
       stretch: seconds of the model per second of music.
       end: seconds of music into the loop at which the window ends; 0 for the loop's own end.
     """
-    codec, frames = engine.codec, engine.memory_frames
-    lead = codec.history_frames
-    window = (lead + frames) * codec.frame_samples
+    codec = engine.codec
+    window = (codec.history_frames + engine.memory_frames) * codec.frame_samples
     after = (codec.lookahead_frames + 1) * codec.frame_samples
     model_rate = codec.sample_rate * stretch
     into = Fraction(end) % Fraction(len(loop), loop.rate) * loop.rate
@@ -86,7 +90,13 @@ def loop_codes(engine: Engine, loop: Waveform, *, stretch: Fraction, end: Fracti
     tiled = np.take(loop.samples, np.arange(first, last), axis=0, mode="wrap")
     heard = resample(tiled, loop.rate, model_rate)
     stop = round((place - first) * model_rate / loop.rate)
-    codes = codec.encode(heard[None, stop - window : stop + after], levels=engine.levels)
+    return heard[stop - window : stop + after]
+
+
+def sound_codes(engine: Engine, sound: Samples) -> Codes:
+    """The codes of a `loop_sound`, without what led in and followed."""
+    lead, frames = engine.codec.history_frames, engine.memory_frames
+    codes = engine.codec.encode(sound[None], levels=engine.levels)
     return np.asarray(codes, np.int32)[0, lead : lead + frames]
 
 

@@ -162,7 +162,9 @@ class Sessions:
             lease_least=self._lease_seconds,
         )
         jam = await self._backend.on_device(
-            lambda: Jam.start(model, settings, loop=loop, style=style, dials=dials, seed=seed, assets=assets),
+            await self._backend.in_thread(
+                lambda: Jam.prepare(model, settings, loop=loop, style=style, dials=dials, seed=seed, assets=assets)
+            ),
             deadline=now + START_SECONDS,
             then=name,  # its first call
         )

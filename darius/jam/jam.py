@@ -7,6 +7,7 @@ chunk. What needs the device by itself (`start`, `settle`) is marked; the rest i
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from darius import openings, session
 from darius.audio.waveform import Samples, Waveform
-from darius.context import loop_codes, played_sound, stretch_of, whole_bars
+from darius.context import loop_codes, loop_sound, played_sound, sound_codes, stretch_of, whole_bars
 from darius.engine import refuse_unsupported
 from darius.errors import InvalidOption
 from darius.jam import levels
@@ -32,6 +33,29 @@ if TYPE_CHECKING:
     from darius.batching import Advance
     from darius.engine import Model
     from darius.style.steering import Assets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Heard:
+    """A loop, got ready to be encoded.
+
+    Attributes:
+      sound: at the codec's rate, see `loop_sound`.
+    """
+
+    bars: Waveform
+    first_bar: Waveform
+    stretch: Fraction
+    sound: Samples
+
+    @classmethod
+    def of(cls, model: Model, settings: JamSettings, loop: Waveform) -> _Heard:
+        bars, count = whole_bars(loop, settings.seconds_per_bar)
+        grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
+        stretch = stretch_of(count, settings.seconds_per_bar, model.frame_rate, grid=grid)
+        sound = loop_sound(model, bars, stretch=stretch, end=Fraction(0))
+        first = bars.cut(0, round(Fraction(len(bars), count)))
+        return cls(bars=bars, first_bar=first, stretch=stretch, sound=sound)
 
 
 class Jam:
@@ -95,7 +119,25 @@ class Jam:
         seed: int,
         assets: Assets | None = None,
     ) -> Jam:
-        """A jam that goes on from the downbeat after the loop. Uses the device.
+        """A jam that goes on from the downbeat after the loop. Uses the device, for all but `prepare`.
+
+        Args and errors as of `prepare`.
+        """
+        return cls.prepare(model, settings, loop=loop, style=style, dials=dials, seed=seed, assets=assets)()
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Model,
+        settings: JamSettings,
+        *,
+        loop: Waveform | None = None,
+        style: StyleRequest | None = None,
+        dials: Dials | None = None,
+        seed: int,
+        assets: Assets | None = None,
+    ) -> Callable[[], Jam]:
+        """What needs no device of beginning a jam; the call it returns does the rest, on the device.
 
         Args:
           loop: any rate; its whole bars are heard. None for 10 s of silence, or of an opening where the model has some.
@@ -109,32 +151,33 @@ class Jam:
         request, dials = style or StyleRequest(), dials or Dials()
         dials.check(model)
         assets = assets or model.assets
-        reference, stretch, embedding = None, Fraction(1), None
-        if loop is None:
-            if settings.bpm is not None:
-                stretch = openings.grid_stretch(model, settings.bpm)
-            context = openings.context(model, request, seed, bpm=settings.bpm, stretch=stretch)
-        else:
-            bars, count = whole_bars(loop, settings.seconds_per_bar)
-            grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
-            stretch = stretch_of(count, settings.seconds_per_bar, model.frame_rate, grid=grid)
-            context = loop_codes(model, bars, stretch=stretch, end=Fraction(0))
-            embedding = model.style.embed_audio(bars)
-            reference = bars.cut(0, round(Fraction(len(bars), count)))
-        target = style_vector(request, model.style, loop=embedding, assets=assets)
-        codes = None if target is None else model.style.tokenize(target)
-        return cls(
-            model,
-            settings,
-            streams=session.start(model, context, seed, dials.knobs(codes)),
-            style=Glide(source=target, target=target),
-            request=request,
-            reference=reference,
-            loop_embedding=embedding,
-            stretch=stretch,
-            dials=dials,
-            assets=assets,
-        )
+        heard = None if loop is None else _Heard.of(model, settings, loop)
+
+        def begin() -> Jam:
+            stretch, embedding = Fraction(1), None
+            if heard is not None:
+                stretch, context = heard.stretch, sound_codes(model, heard.sound)
+                embedding = model.style.embed_audio(heard.bars)
+            else:
+                if settings.bpm is not None:
+                    stretch = openings.grid_stretch(model, settings.bpm)
+                context = openings.context(model, request, seed, bpm=settings.bpm, stretch=stretch)
+            target = style_vector(request, model.style, loop=embedding, assets=assets)
+            codes = None if target is None else model.style.tokenize(target)
+            return cls(
+                model,
+                settings,
+                streams=session.start(model, context, seed, dials.knobs(codes)),
+                style=Glide(source=target, target=target),
+                request=request,
+                reference=None if heard is None else heard.first_bar,
+                loop_embedding=embedding,
+                stretch=stretch,
+                dials=dials,
+                assets=assets,
+            )
+
+        return begin
 
     # Making music.
 
