@@ -23,8 +23,16 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def conductor(model: Model) -> Iterator[Conductor]:
-    conductor = Conductor(model, buckets=(1, 4))
-    conductor.warm().result(600)
+    """Every call has four places."""
+    conductor = Conductor(model, buckets=(4,))
+    yield conductor
+    assert conductor.close(600)
+
+
+@pytest.fixture(scope="module")
+def single(model: Model) -> Iterator[Conductor]:
+    """Every stream goes alone."""
+    conductor = Conductor(model, buckets=(1,))
     yield conductor
     assert conductor.close(600)
 
@@ -46,26 +54,26 @@ def played(conductor: Conductor, streams: list[Streams], rounds: int) -> list[np
     return [np.concatenate(sound) for sound in heard]
 
 
-def test_streams_that_share_calls_play_what_they_play_alone(model: Model, conductor: Conductor) -> None:
+def test_streams_that_share_calls_play_what_they_play_alone(
+    model: Model, conductor: Conductor, single: Conductor
+) -> None:
     together = played(conductor, [start(model, seed) for seed in (1, 2, 3)], 3)
+    assert conductor.stats().occupancy < 1  # calls had empty places: three streams in four
     for seed, sound in zip((1, 2, 3), together, strict=True):
-        (alone,) = played(conductor, [start(model, seed)], 3)
+        (alone,) = played(single, [start(model, seed)], 3)
         assert np.abs(sound - alone).max() < 1e-4
-    assert conductor.stats().occupancy < 1  # some calls had empty places: three streams in four
 
 
-def test_in_buckets_of_one_size_they_are_equal_bit_for_bit(model: Model) -> None:
-    fixed = Conductor(model, buckets=(4,))
-    one, other = played(fixed, [start(model, 1), start(model, 2)], 2)
-    (alone,) = played(fixed, [start(model, 2)], 2)
-    assert fixed.close(600)
+def test_in_buckets_of_one_size_they_are_equal_bit_for_bit(model: Model, conductor: Conductor) -> None:
+    one, other = played(conductor, [start(model, 1), start(model, 2)], 2)
+    (alone,) = played(conductor, [start(model, 2)], 2)
     assert np.array_equal(other, alone)
     assert not np.array_equal(one, other)
 
 
-def test_what_comes_back_is_what_the_session_itself_makes(model: Model, conductor: Conductor) -> None:
+def test_what_comes_back_is_what_the_session_itself_makes(model: Model, single: Conductor) -> None:
     stream = start(model, 5)
-    made = conductor.advance(stream, KNOBS, frames=10).result(600)
+    made = single.advance(stream, KNOBS, frames=10).result(600)
     samples, codes, after = session.advance(model, stream, [KNOBS], frames=10)
     assert np.array_equal(made.codes, codes[0]) and np.array_equal(made.samples, samples[0])
     assert np.array_equal(made.streams.context, after.context)
