@@ -18,6 +18,7 @@ def run(*options: str) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.acceptance
 def test_streams_and_a_crowd_are_told_as_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(suite.SUITES, "cpu", SMALL)
     *told, whole = run("--stages", "streams,crowd")

@@ -117,6 +117,7 @@ def test_small_codecs_equal_the_oracle(config):
 
 
 @pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_full_codec_equals_the_oracle():
     assert_equal_to_the_oracle(CodecConfig.spectrostream(), frames=3)
 

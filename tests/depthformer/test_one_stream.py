@@ -69,6 +69,7 @@ def launch_here(kernels: dict[str, ctypes.CDLL], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cuda, "call", call)
 
 
+@pytest.mark.acceptance
 def test_a_chunk_is_what_the_network_finds_most_likely(launch_here: None) -> None:
     params = random_weights.language_model(CONFIG)
     packed = pack(CONFIG, params, jnp.bfloat16, projection_dtype=jnp.bfloat16)

@@ -17,6 +17,8 @@ from darius_cli.main import app
 from finetune import lora, origin, stacks
 from finetune.train import Result, TrainOptions, train
 
+pytestmark = pytest.mark.acceptance
+
 RANK, STEPS = 4, 4
 
 

@@ -109,6 +109,7 @@ def test_attention_in_one_kernel_trains_as_attention_through_memory_dropout_incl
     np.testing.assert_allclose(losses(fused, micro=4, steps=2), alone[:2], rtol=1e-5)
 
 
+@pytest.mark.acceptance
 def test_two_devices_have_the_loss_curve_of_one_split_or_not(alone: list[float]) -> None:
     output, _ = (process := run_several("devices", devices=2)).communicate(timeout=300)
     assert process.returncode == 0

@@ -87,6 +87,7 @@ def test_the_loudness_loss_hears_what_a_loudness_meter_hears():
     np.testing.assert_allclose(np.diff(ours), np.diff(meter), atol=0.3)
 
 
+@pytest.mark.acceptance
 def test_a_run_by_the_clock_trains_without_and_then_with_the_quantiser(tmp_path):
     rng = np.random.default_rng(0)
     sound = (rng.normal(size=(4, 12_000, 2)) * 2000).astype(np.int16)

@@ -151,6 +151,7 @@ def test_a_position_kernel_attends_to_its_window_and_nowhere_else(centre: float,
     assert shares[np.abs(offsets - centre) <= reach + 3].sum() > 0.9
 
 
+@pytest.mark.acceptance
 def test_the_structural_start_copies_a_loop_far_better_than_chance(start: dict[str, np.ndarray]) -> None:
     _, right = level_losses(CONFIG, start, drawn(LAYOUT, periodic(LAYOUT, 1), batch=4))
     assert float(right[..., :4].mean()) > 0.25  # chance is 1 in 64

@@ -327,6 +327,7 @@ def black_hole() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+@pytest.mark.acceptance
 def test_sigterm_in_the_middle_of_chunks_cuts_no_audio_tells_everyone_and_ends_within_ten_seconds(
     root: Path, own_cache: Path, server_log: Path, black_hole: str
 ) -> None:
