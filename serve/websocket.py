@@ -56,6 +56,27 @@ class _Connection(ASGIWebsocketConnection):
     def __init__(self, app: Any, scope: Any) -> None:
         super().__init__(app, scope)
         self.queue = asyncio.Queue(WAITING)
+        self._gone = False  # the client
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(receive, send)
+        finally:
+            if not self._gone:
+                self._rest = asyncio.create_task(_drain(receive))
+
+    async def handle_messages(self, receive: Any) -> None:
+        await super().handle_messages(receive)
+        self._gone = True
+
+
+async def _drain(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Takes what a client still sends after the conversation's end, until it is gone.
+
+    Hypercorn waits for ever to hand on a message that nobody takes; the connection stayed open, and its socket with it.
+    """
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 @websocket.record_once

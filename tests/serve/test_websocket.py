@@ -17,6 +17,8 @@ import pytest
 from serving import Server, heard, loop_bytes
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, Request, TextMessage
 
 from serve.ws_protocol import KINDS
 
@@ -242,6 +244,22 @@ def test_a_socket_torn_away_frees_its_place_at_once(quick_server: Server) -> Non
             client.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             client.connection.socket.shutdown(socket.SHUT_RDWR)
         free_again(quick_server, 5.0)
+
+
+def test_who_talks_on_after_the_end_is_hung_up_on(quick_server: Server) -> None:
+    """With more than ever waits for a handler: the connection stayed open for good, and its socket was lost."""
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", quick_server.port)) as raw:
+            raw.settimeout(10)
+            wire = WSConnection(ConnectionType.CLIENT)
+            raw.sendall(wire.send(Request(host="localhost", target="/ws/jam")))
+            wire.receive_data(raw.recv(65536))
+            assert isinstance(next(wire.events()), AcceptConnection)
+            said = ["stop", *["ping"] * 100]
+            raw.sendall(b"".join(wire.send(TextMessage(json.dumps({"type": kind}))) for kind in said))
+            with contextlib.suppress(ConnectionError):
+                while raw.recv(65536):
+                    pass
 
 
 def test_messages_are_not_compressed_on_the_event_loop(quick_server: Server) -> None:
