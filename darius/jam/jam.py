@@ -7,7 +7,6 @@ chunk. What needs the device by itself (`start`, `settle`) is marked; the rest i
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from darius import openings, session
 from darius.audio.waveform import Samples, Waveform
-from darius.context import loop_codes, loop_sound, played_sound, sound_codes, stretch_of, whole_bars
+from darius.context import loop_codes, played_sound, sound_codes, whole_bars
 from darius.engine import refuse_unsupported
 from darius.errors import InvalidOption
 from darius.jam import levels
 from darius.jam.glide import Glide
+from darius.jam.heard import HeardLoop
 from darius.jam.resampling import StreamResampler
 from darius.jam.settings import Chunk, Dials, JamSettings, KeyStroke
 from darius.notes import Key, Keyboard
@@ -33,29 +33,6 @@ if TYPE_CHECKING:
     from darius.batching import Advance
     from darius.engine import Model
     from darius.style.steering import Assets
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Heard:
-    """A loop, got ready to be encoded.
-
-    Attributes:
-      sound: at the codec's rate, see `loop_sound`.
-    """
-
-    bars: Waveform
-    first_bar: Waveform
-    stretch: Fraction
-    sound: Samples
-
-    @classmethod
-    def of(cls, model: Model, settings: JamSettings, loop: Waveform) -> _Heard:
-        bars, count = whole_bars(loop, settings.seconds_per_bar)
-        grid = settings.timing == "grid" or (settings.timing == "auto" and model.prefers_frame_grid)
-        stretch = stretch_of(count, settings.seconds_per_bar, model.frame_rate, grid=grid)
-        sound = loop_sound(model, bars, stretch=stretch, end=Fraction(0))
-        first = bars.cut(0, round(Fraction(len(bars), count)))
-        return cls(bars=bars, first_bar=first, stretch=stretch, sound=sound)
 
 
 class Jam:
@@ -151,7 +128,7 @@ class Jam:
         request, dials = style or StyleRequest(), dials or Dials()
         dials.check(model)
         assets = assets or model.assets
-        heard = None if loop is None else _Heard.of(model, settings, loop)
+        heard = None if loop is None else HeardLoop.of(model, settings, loop)
 
         def begin() -> Jam:
             stretch, embedding = Fraction(1), None
