@@ -52,12 +52,24 @@ def choose(openings: Sequence[Opening], model: Model, style: StyleRequest, seed:
     Args:
       openings: at least one.
     """
+    opening, nearness = nearest(openings, model, style)
+    return opening if nearness > -1 else openings[seed % len(openings)]
+
+
+def nearest(openings: Sequence[Opening], model: Model, style: StyleRequest) -> tuple[Opening, float]:
+    """The opening whose words are nearest to the style's, and how near: their cosine; -1 where the style has no words.
+
+    Args:
+      openings: at least one.
+    """
     wanted = style_vector(StyleRequest(texts=style.texts, loop_weight=0.0), model.style)
     if wanted is None or not np.any(wanted):
-        return openings[seed % len(openings)]
+        return openings[0], -1.0
     known = model.style.embed_text([opening.words for opening in openings])
-    nearness = known @ wanted / np.maximum(np.linalg.norm(known, axis=1), 1e-9)
-    return openings[int(np.argmax(nearness))]
+    lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(wanted)
+    nearness = known @ wanted / np.maximum(lengths, 1e-9)
+    best = int(np.argmax(nearness))
+    return openings[best], float(nearness[best])
 
 
 def context(model: Model, style: StyleRequest, seed: int, *, bpm: Bpm | None = None, stretch: Fraction) -> Codes:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darius import openings, session
+from darius import beneath, openings, session
 from darius.audio import bars as bar_time
 from darius.audio.loudness import match
 from darius.audio.resample import resample
 from darius.audio.waveform import Samples, Waveform
-from darius.context import loop_codes, stretch_of
+from darius.context import sound_codes, stretch_of
 from darius.engine import refuse_unsupported
 from darius.errors import BadAudio, InvalidOption
 from darius.jam import levels
@@ -193,7 +193,9 @@ class Piece:
             drums_guidance=options.drums_guidance,
         )
         if plan.loop is not None:
-            context = loop_codes(model, plan.loop, stretch=plan.stretch, end=Fraction(0))
+            words = beneath.choose(model, options.style, bpm=plan.bpm, beats_per_bar=options.beats_per_bar)
+            sound = beneath.loop_and_words(model, plan.loop, words, bpm=plan.bpm, stretch=plan.stretch, end=Fraction(0))
+            context = sound_codes(model, sound)
         else:
             context = openings.context(model, options.style, seeds[0], bpm=plan.bpm, stretch=plan.stretch)
         knobs = session.Knobs(

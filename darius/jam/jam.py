@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from darius import openings, session
+from darius import beneath, openings, session
 from darius.audio.waveform import Samples, Waveform
+from darius.beneath import Beneath
 from darius.context import loop_codes, played_sound, sound_codes, whole_bars
 from darius.engine import refuse_unsupported
 from darius.errors import InvalidOption
@@ -58,7 +59,7 @@ class Jam:
         streams: session.Streams,
         style: Glide,
         request: StyleRequest,
-        reference: Waveform | None,
+        heard: HeardLoop | None,
         loop_embedding: Embedding | None,
         stretch: Fraction,
         dials: Dials,
@@ -70,7 +71,10 @@ class Jam:
         self.gain: float | None = None
         self._streams, self._played = streams, streams.context[0]
         self._style, self._request, self._assets = style, request, assets
-        self._reference, self._loop_embedding, self.stretch = reference, loop_embedding, stretch
+        self._reference = None if heard is None else heard.first_bar
+        self._bars = None if heard is None else heard.bars
+        self._beneath = None if heard is None else heard.beneath
+        self._loop_embedding, self.stretch = loop_embedding, stretch
         self._keyboard, self._keys = Keyboard(), collections.deque[Key]()
         self._pending: collections.deque[Callable[[], None]] = collections.deque()
         codec = model.codec
@@ -128,7 +132,7 @@ class Jam:
         request, dials = style or StyleRequest(), dials or Dials()
         dials.check(model)
         assets = assets or model.assets
-        heard = None if loop is None else HeardLoop.of(model, settings, loop)
+        heard = None if loop is None else HeardLoop.of(model, settings, loop, request)
 
         def begin() -> Jam:
             stretch, embedding = Fraction(1), None
@@ -147,7 +151,7 @@ class Jam:
                 streams=session.start(model, context, seed, dials.knobs(codes)),
                 style=Glide(source=target, target=target),
                 request=request,
-                reference=None if heard is None else heard.first_bar,
+                heard=heard,
                 loop_embedding=embedding,
                 stretch=stretch,
                 dials=dials,
@@ -358,13 +362,27 @@ class Jam:
         frames = ramp * self.model.frame_rate * float(self.stretch)
         self._request, self._assets = request, assets
         self._style = self._style.to(target, now=self.frames_made, frames=frames)
+        words = self._words_heard()
+        if self._bars is not None and words != self._beneath:
+            self._hear_loop(self._bars, words)
 
     def _reseed(self, loop: Waveform | None) -> None:
         if loop is None:
             return self._hear(self._played)
-        self._hear(loop_codes(self.model, loop, stretch=self.stretch, end=self._now()))
+        self._hear_loop(loop, self._words_heard())
         self._loop_embedding = self.model.style.embed_audio(loop)
         self._restyle(self._request, False, self.settings.style_ramp_seconds, self._assets)
+
+    def _words_heard(self) -> Beneath | None:
+        settings = self.settings
+        return beneath.choose(self.model, self._request, bpm=settings.bpm, beats_per_bar=settings.beats_per_bar)
+
+    def _hear_loop(self, loop: Waveform, words: Beneath | None) -> None:
+        """The next call goes on from the loop, bar on bar, with what is heard of the words."""
+        bpm, end = self.settings.bpm, self._now()
+        sound = beneath.loop_and_words(self.model, loop, words, bpm=bpm, stretch=self.stretch, end=end)
+        self._bars, self._beneath = loop, words
+        self._hear(sound_codes(self.model, sound))
 
     def _splice(self, anchor: Waveform) -> None:
         seconds = Fraction(len(anchor), anchor.rate) * self.stretch
