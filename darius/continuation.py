@@ -45,7 +45,8 @@ class ContinuationOptions:
       beats_per_bar: beats in a bar.
       style: words, the loop's own weight, and a finetune's mean and centroids.
       style_audio: sounds to lean towards, with their weights.
-      guidance, temperature, top_k: see `darius.session.Knobs`.
+      guidance: see `darius.session.Knobs`; None for the model's own.
+      temperature, top_k: see there too.
       seed: 32 bits; None draws one, which the result names.
       variations: how many different continuations to play at once.
       loudness: how the level is matched to the loop.
@@ -68,7 +69,7 @@ class ContinuationOptions:
     beats_per_bar: int = 4
     style: StyleRequest = dataclasses.field(default_factory=StyleRequest)
     style_audio: Sequence[tuple[Waveform, float]] = ()
-    guidance: float = 5.0
+    guidance: float | None = None
     temperature: float = 1.1
     top_k: int = 40
     seed: int | None = None
@@ -92,7 +93,8 @@ class ContinuationOptions:
         _within("--beats-per-bar", self.beats_per_bar, 1, 16)
         _within("--variations", self.variations, 1, 64)
         _within("--intro-bars-to-drop", self.intro_bars_to_drop, 0, 64)
-        _within("--guidance", self.guidance, 0, 20)
+        if self.guidance is not None:
+            _within("--guidance", self.guidance, 0, 20)
         _within("--temperature", self.temperature, 0, 10)
         _within("--topk", self.top_k, 0, 1024)
         if self.bpm is not None:

@@ -148,6 +148,11 @@ class Model(Engine, Protocol):
         ...
 
     @property
+    def guidance(self) -> float:
+        """The guidance weight that it plays best with, where none is asked for."""
+        ...
+
+    @property
     def prefers_frame_grid(self) -> bool:
         """Plays better in time when loops are whole frames (see `ContinuationOptions.timing`)."""
         ...

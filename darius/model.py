@@ -41,6 +41,7 @@ class Company:
       name: as it was asked for.
       style: words and sounds -> style codes.
       assets: a finetune's own styles.
+      guidance: the weight that it plays best with, where none is asked for.
       prefers_frame_grid: plays better in time when loops are whole frames (see `ContinuationOptions.timing`).
       step: training step of the language model, where known.
       openings: grooves that music without a loop goes on from; none for silence.
@@ -49,6 +50,7 @@ class Company:
     name: str
     style: StyleModel
     assets: Assets
+    guidance: float = 5.0
     prefers_frame_grid: bool = False
     step: int | None = None
     openings: tuple[Opening, ...] = ()
@@ -197,6 +199,7 @@ def _around(found: Parts, device: Any, dtype: DType | None) -> dict[str, Any]:
     return {
         "codec": found.load_codec(device, dtype),
         "style": CachedStyle(found.style.load()),
+        "guidance": found.guidance,
         "prefers_frame_grid": found.prefers_frame_grid,
         "prefix_frames": found.prefix_frames,
         "openings": () if found.openings is None else of_folder(found.openings),

@@ -55,12 +55,13 @@ class Parts:
 
     Attributes:
       codec: a safetensors file with its configuration in its metadata; or the configuration of random weights.
-      prefers_frame_grid, prefix_frames: see `darius.model`.
+      guidance, prefers_frame_grid, prefix_frames: see `darius.model`.
       openings: folder of grooves that music without a loop goes on from; see `darius.openings`.
     """
 
     codec: Path | CodecConfig
     style: StyleSource
+    guidance: float = 5.0
     prefers_frame_grid: bool = False
     prefix_frames: int = 0
     openings: Path | None = None
@@ -107,6 +108,7 @@ def of_package(folder: Path) -> Parts:
     try:
         settings = json.loads((folder / PACKAGE_CONFIG).read_text(encoding="utf-8"))
         grid, prefix = settings["timing"] == "grid", int(settings["prefix_frames"])
+        guidance = float(settings.get("guidance", Parts.guidance))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadCheckpoint(
             f"{PACKAGE_CONFIG} in {folder.name} does not say what a model's has to.", "Get the model anew."
@@ -115,6 +117,7 @@ def of_package(folder: Path) -> Parts:
         codec=folder / CODEC,
         style=StyleSource(kind="tiny", path=folder / STYLE),
         openings=folder / OPENINGS,
+        guidance=guidance,
         prefers_frame_grid=grid,
         prefix_frames=prefix,
     )

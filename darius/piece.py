@@ -200,7 +200,7 @@ class Piece:
             context = openings.context(model, options.style, seeds[0], bpm=plan.bpm, stretch=plan.stretch)
         knobs = session.Knobs(
             style=style,
-            guidance=options.guidance,
+            guidance=model.guidance if options.guidance is None else options.guidance,
             temperature=options.temperature,
             top_k=options.top_k,
             drums=options.drums,

@@ -96,7 +96,7 @@ def metadata(
         "total_samples": len(take.waveform),
         "seconds_per_bar": float(seconds),
         "loop_duration_seconds": float(seconds * options.bars),
-        "guidance_weight": float(options.guidance),
+        "guidance_weight": options.guidance,
         "temperature": float(options.temperature),
         "topk": int(options.top_k),
         "seed": options.seed,

@@ -41,7 +41,13 @@ def generate(
             help="Weight of a finetune's next style centroid. Repeatable, in their order.", show_default=False
         ),
     ] = None,
-    guidance: Annotated[float, typer.Option(help="How strictly the style is followed; 0 is freest and fastest.")] = 5.0,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="How strictly the style is followed; 0 is freest and fastest. Default: the model's own, 5 or tiny's 0.",
+            show_default=False,
+        ),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="How adventurous: 0 always takes the likeliest code.")] = 1.1,
     topk: Annotated[int, typer.Option(help="Codes to choose among at each step; 0 for all.")] = 40,
     notes: Annotated[
@@ -143,7 +149,7 @@ def generate(
         if limit is not None:
             memory.refuse_above(limit, player, [variations])
         if variations == 1:
-            warming.get_ready(player, guidance=guidance)
+            warming.get_ready(player, guidance=player.guidance if guidance is None else guidance)
         report("loading", 1.0)
         result = continue_loop(player, waveform, options, tempo=tempo, progress=report)
     for i, path in enumerate(paths):

@@ -244,7 +244,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jam-seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=10.0, help="of the jam")
     parser.add_argument("--rows", type=int, default=30, help="streams at a time")
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--guidance", type=float, help="the model's own by default")
     parser.add_argument("--temperature", type=float, default=1.1)
     parser.add_argument("--topk", type=int, default=40)
     parser.add_argument("--float32", action="store_true", help="on a GPU too")
