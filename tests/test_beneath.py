@@ -1,4 +1,4 @@
-"""Words that are heard: a groove beneath the loop, for a model that follows what it hears; others hear only the loop."""
+"""Words that are heard: a groove beneath the loop, for a model that follows what it hears; others hear a loop only."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def generate(
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="How strictly the style is followed; 0 is freest and fastest. Default: the model's own, 5 or tiny's 0.",
+            help="How strictly the style is followed; 0 is freest and fastest. Default: the model's own (5; tiny: 0)",
             show_default=False,
         ),
     ] = None,
