@@ -33,6 +33,19 @@ WEIGHTS = {
     "peak": 0.02,
 }
 
+REFINING = WEIGHTS | {
+    "complex": 0.0,
+    "magnitude": 0.2,
+    "phase_4096": 0.0,
+    "mel_2048": 1.0,
+    "mel_512": 0.08,
+    "mel_8192": 0.01,
+    "level": 0.03,
+    "energy": 0.1,
+    "loudness": 1.0,
+}
+"""Weights where only the decoder learns: what its codes do not tell (phase) is not asked for any longer."""
+
 
 def spectral(config: CodecConfig, made: jax.Array, wanted: jax.Array) -> dict[str, jax.Array]:
     """Distances of two compressed spectra [batch, steps, bins, 4]: with phase (low bins only) and of magnitudes.
@@ -89,8 +102,8 @@ def mel(config: CodecConfig, made: jax.Array, wanted: jax.Array, key: jax.Array)
     return found
 
 
-def total(parts: dict[str, jax.Array]) -> jax.Array:
-    return sum((WEIGHTS[name] * value for name, value in parts.items()), jnp.float32(0))
+def total(parts: dict[str, jax.Array], weights: dict[str, float] = WEIGHTS) -> jax.Array:
+    return sum((weights[name] * value for name, value in parts.items()), jnp.float32(0))
 
 
 def _levels(mono: jax.Array, block: int) -> jax.Array:

@@ -69,11 +69,11 @@ def train_pass(codebooks: jax.Array, embeddings: jax.Array, depths: jax.Array) -
     return Pass(quantised, commitment / len(codebooks), jnp.stack(codes), jnp.stack(residuals))
 
 
-def draw_depths(key: jax.Array, batch: int, levels: int) -> jax.Array:
-    """Half of the rows keep all levels, the others a few."""
+def draw_depths(key: jax.Array, batch: int, levels: int, whole: float = 0.5) -> jax.Array:
+    """A share (`whole`) of the rows keep all levels, the others a few."""
     choices = jnp.array([min(choice, levels) for choice in LEVEL_CHOICES])
     few, keep = jax.random.split(key)
-    return jnp.where(jax.random.bernoulli(keep, 0.5, (batch,)), levels, jax.random.choice(few, choices, (batch,)))
+    return jnp.where(jax.random.bernoulli(keep, whole, (batch,)), levels, jax.random.choice(few, choices, (batch,)))
 
 
 def update(averages: Averages, done: Pass, key: jax.Array) -> tuple[jax.Array, Averages]:

@@ -18,6 +18,8 @@ Params = dict[str, Any]
 Parts = dict[str, jax.Array]
 """Losses by name."""
 COMMITMENT = 0.5
+ALL_LEVELS = 0.9
+"""Share of the rows of a refinement that hear all levels, as the decoder does when music is made."""
 
 
 class State(NamedTuple):
@@ -78,14 +80,14 @@ def refine(config: CodecConfig, names: tuple[str, ...], state: State, batch: Bat
     deal, hear = jax.random.split(batch.key)
     waveform = jnp.asarray(batch.waveform)
     spectrum = stft.spectrogram(config, waveform)
-    depths = quantiser.draw_depths(deal, len(waveform), config.num_levels)
+    depths = quantiser.draw_depths(deal, len(waveform), config.num_levels, ALL_LEVELS)
 
     def loss(trained: Params) -> tuple[jax.Array, Parts]:
         params = state.params | trained
         embeddings = network.encode_spectrogram(config, params, spectrum)
         done = quantiser.train_pass(params["quantizer"]["embedding"], embeddings, depths)
         parts = distances(config, params, done.quantised, waveform, hear)
-        aim = losses.total(parts) + COMMITMENT * done.commitment
+        aim = losses.total(parts, losses.REFINING) + COMMITMENT * done.commitment
         return aim, parts | {"commitment": done.commitment, "loss": aim}
 
     trained, optimiser, parts, norm = _move(loss, state, batch.rate, names)

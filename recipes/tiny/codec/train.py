@@ -145,7 +145,7 @@ class Keeper:
     def check(self, count: int, params: step.Params) -> None:
         """Measures the average, and keeps it if there was no better one."""
         parts = self._measure(params | self.average, self.held)
-        aim = float(losses.total(parts))
+        aim = float(losses.total(parts, losses.REFINING))
         numbers = " ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
         print(f"held out {count}: aim {aim:.4f} {numbers}", flush=True)
         if aim < self.lowest:
